@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo ui test lint lock setup clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   set everything up, start the lab, patch its estate, show the report"
+	@echo "make ui     the same with the Prefect UI: start the run yourself from its form"
+	@echo "make test   set everything up, run the whole test suite"
+	@echo "make lint   ruff, mypy --strict, import-linter"
+	@echo "make lock   resolve requirements.lock anew"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml deployments/setup
+	@PYTHON=$(PYTHON) sh deployments/setup $(VENV)
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/billpatch demo
+
+ui: setup
+	@$(BIN)/billpatch ui
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --universal --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .state .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
