@@ -1,0 +1,136 @@
+#Requires -Version 5.1
+# What a host knows about itself and lets happen: its boot, its protected folder, the lease, programs, secrets.
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+function Invoke-Native {
+    <#
+    .SYNOPSIS Runs a program and answers {code, text}; its words on stderr are words, not errors.
+    #>
+    param([Parameter(Mandatory = $true)][string]$File, [string[]]$Arguments = @())
+    # Under Stop, Windows PowerShell makes an error of the first line on a redirected stderr.
+    $ErrorActionPreference = 'Continue'
+    $lines = @(& $File @Arguments 2>&1 | ForEach-Object { [string]$_ })
+    [pscustomobject]@{ code = $LASTEXITCODE; text = ($lines -join "`n").Trim() }
+}
+
+function Initialize-ProtectedFolder {
+    <#
+    .SYNOPSIS A folder that only SYSTEM and Administrators may write to; made where it is absent.
+    .DESCRIPTION %ProgramData% lets plain users create folders, and SYSTEM runs scripts from this one: a folder that was
+    there with another owner, or that leads elsewhere (a reparse point), is refused.
+    #>
+    param([Parameter(Mandatory = $true)][string]$Path)
+    $fresh = -not [IO.Directory]::Exists($Path)
+    if ($fresh) { $null = [IO.Directory]::CreateDirectory($Path) }
+    $item = Get-Item -LiteralPath $Path -Force
+    if ($item.Attributes -band [IO.FileAttributes]::ReparsePoint) {
+        throw (New-Failure -Id 'FolderIsLink' -Message "$Path is a link to another place. Remove it: patching makes the folder itself.")
+    }
+    # SDDL names the owner whatever the language: SY is SYSTEM (S-1-5-18), BA is Administrators (S-1-5-32-544).
+    $sddl = (Get-Acl -LiteralPath $Path).Sddl
+    if ($sddl -notmatch '^O:(SY|BA)(G:|D:|$)') {
+        throw (New-Failure -Id 'FolderOwner' -Message "$Path belongs neither to SYSTEM nor to Administrators. Look at what is in it, then remove it: patching makes the folder itself.")
+    }
+    if ($sddl -match 'D:P') { return }
+    foreach ($arguments in @(
+            @($Path, '/setowner', '*S-1-5-32-544'),
+            @($Path, '/inheritance:r', '/grant:r', '*S-1-5-18:(OI)(CI)F', '*S-1-5-32-544:(OI)(CI)F'))) {
+        $answer = Invoke-Native -File 'icacls.exe' -Arguments $arguments
+        if ($answer.code -ne 0) {
+            throw (New-Failure -Id 'FolderProtection' -Message "$Path could not be protected: icacls.exe answered $($answer.code). Check that the account is an administrator.")
+        }
+    }
+    if ($fresh -and @(Get-ChildItem -LiteralPath $Path -Force).Count -gt 0) {
+        throw (New-Failure -Id 'FolderNotEmpty' -Message "Somebody wrote into $Path while it was being made. Look at what is in it, then remove it.")
+    }
+}
+
+function Initialize-PatchingRoot {
+    <# .SYNOPSIS The protected folder of this product; what is made inside inherits its protection. #>
+    Initialize-ProtectedFolder -Path (Get-PatchingRoot)
+}
+
+function Get-MachineValue {
+    <# .SYNOPSIS A value under HKEY_LOCAL_MACHINE, or $null where the key or the value is absent. #>
+    param([Parameter(Mandatory = $true)][string]$Key, [Parameter(Mandatory = $true)][string]$Name)
+    $open = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($Key)
+    if ($null -eq $open) { return }
+    try { , $open.GetValue($Name) }
+    finally { $open.Close() }
+}
+
+function Test-MachineKey {
+    <# .SYNOPSIS Whether a key is there under HKEY_LOCAL_MACHINE. #>
+    param([Parameter(Mandatory = $true)][string]$Key)
+    $open = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($Key)
+    if ($null -eq $open) { return $false }
+    $open.Close()
+    $true
+}
+
+function Set-VolatileValue {
+    <# .SYNOPSIS Writes a value that lives until the next boot: HKLM:\SOFTWARE\EngageIPPatching\<Key>. #>
+    param([Parameter(Mandatory = $true)][string]$Key, [Parameter(Mandatory = $true)][string]$Name, [Parameter(Mandatory = $true)][string]$Value)
+    # The parent stays: a key made together with a volatile one would be volatile as well.
+    [Microsoft.Win32.Registry]::LocalMachine.CreateSubKey('SOFTWARE\EngageIPPatching').Close()
+    $open = [Microsoft.Win32.Registry]::LocalMachine.CreateSubKey("SOFTWARE\EngageIPPatching\$Key",
+        [Microsoft.Win32.RegistryKeyPermissionCheck]::ReadWriteSubTree, [Microsoft.Win32.RegistryOptions]::Volatile)
+    try { $open.SetValue($Name, $Value) }
+    finally { $open.Close() }
+}
+
+function Get-BootId {
+    <# .SYNOPSIS What marks this boot, or $null when no acting script has run since it. #>
+    Get-MachineValue -Key 'SOFTWARE\EngageIPPatching\Boot' -Name 'Id'
+}
+
+function Initialize-BootId {
+    <# .SYNOPSIS What marks this boot; made when it is first asked for, gone with the next boot. #>
+    Use-Lock -LockName 'boot' -Work {
+        $id = Get-BootId
+        if ($null -eq $id) {
+            $id = [guid]::NewGuid().ToString()
+            Set-VolatileValue -Key 'Boot' -Name 'Id' -Value $id
+        }
+        $id
+    }
+}
+
+function Get-Lease {
+    <# .SYNOPSIS lease.json, or $null. #>
+    Read-JsonFile -Path "$(Get-PatchingRoot)\lease.json"
+}
+
+function Assert-Fence {
+    <# .SYNOPSIS Refuses an act of a run whose lease another run has taken over since. #>
+    param([Parameter(Mandatory = $true)][int]$Fence)
+    $lease = Get-Lease
+    if ($null -ne $lease -and $lease.fence -gt $Fence) {
+        throw (New-Failure -Id 'FenceTooLow' -Message "Refused: this act carries fence $Fence, and the host's lease is at $($lease.fence), held by $($lease.holder) for $($lease.key). Another run has taken over this estate: stop this one.")
+    }
+}
+
+function Protect-Secret {
+    <# .SYNOPSIS Names and their secret texts as bytes that only this machine can open (DPAPI, machine scope). #>
+    param([Parameter(Mandatory = $true)][hashtable]$Secrets)
+    Add-Type -AssemblyName System.Security
+    $utf8 = New-Object Text.UTF8Encoding($false)
+    # No cmdlet sees a secret: module logging records what cmdlets are given. Hence no ConvertTo-Json.
+    $lines = foreach ($name in @($Secrets.Keys)) { $name + '=' + [Convert]::ToBase64String($utf8.GetBytes([string]$Secrets[$name])) }
+    , [Security.Cryptography.ProtectedData]::Protect($utf8.GetBytes(@($lines) -join "`n"), $null, [Security.Cryptography.DataProtectionScope]::LocalMachine)
+}
+
+function Unprotect-Secret {
+    <# .SYNOPSIS The names and secret texts of such bytes, as a hashtable. #>
+    param([Parameter(Mandatory = $true)][byte[]]$Bytes)
+    Add-Type -AssemblyName System.Security
+    $utf8 = New-Object Text.UTF8Encoding($false)
+    $clear = $utf8.GetString([Security.Cryptography.ProtectedData]::Unprotect($Bytes, $null, [Security.Cryptography.DataProtectionScope]::LocalMachine))
+    $secrets = @{}
+    foreach ($line in $clear -split "`n") {
+        $cut = $line.IndexOf('=')
+        if ($cut -gt 0) { $secrets[$line.Substring(0, $cut)] = $utf8.GetString([Convert]::FromBase64String($line.Substring($cut + 1))) }
+    }
+    $secrets
+}

@@ -1,0 +1,292 @@
+"""Runs every script twice: for real in the PowerShell engine, and as the lab tells it, from the same bytes.
+
+``both(name, parameters)`` copies the host's folder, sends the shipped script through the shipped bootstrap in the
+engine, and the same document to the lab; ``Both.agree()`` holds the two answers together.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lab.scripts
+from lab.audit import Audit
+from lab.clock import Clock
+from lab.faults import Faults
+from lab.host import Host
+from lab.tasks import Tasks
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+POWERSHELL = PROJECT / "powershell"
+STUBS = Path(__file__).resolve().parent / "stubs"
+ROOT = "C/ProgramData/EngageIPPatching"
+SPEED = 50.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """``telling`` names the scripts and jobs whose two tellings a test holds together."""
+    config.addinivalue_line("markers", "telling(*names): holds both tellings of these scripts and jobs together")
+
+
+class Engine:
+    """One warm process of the PowerShell engine; requests go through it one at a time."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen(
+            [program, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """One request line, one answer line."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert "error" not in answer, answer
+        return answer
+
+    def run(self, host: Path, args: list[str], stdin: str = "", **more: Any) -> dict[str, Any]:
+        """Run powershell.exe's arguments on the host that is this folder, as over WinRM (code page 65001)."""
+        stubs = [str(path) for path in sorted(STUBS.glob("*.ps1"))]
+        options = {"codepage": 65001, "logon": "network", "speed": SPEED, "stubs": stubs, **more}
+        return self.ask(host=str(host), args=args, stdin=stdin, **options)
+
+    def script(self, host: Path, text: str, **more: Any) -> dict[str, Any]:
+        """Run a text with the library in front of it."""
+        encoded = base64.b64encode((lab.scripts.library() + text).encode("utf-16-le")).decode()
+        return self.run(host, ["-NoProfile", "-EncodedCommand", encoded], **more)
+
+    def boot(self, host: Path) -> None:
+        """The host boots: tasks end, volatile keys go."""
+        self.ask(host=str(host), boot=True)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def engine(lookalike: Path) -> Iterator[Engine]:
+    """The engine, one process for the session."""
+    process = Engine(lookalike)
+    yield process
+    process.close()
+
+
+def bootstrap() -> list[str]:
+    """The arguments of powershell.exe that a client sends: the shipped bootstrap without its comment lines."""
+    lines = (POWERSHELL / "Invoke-Bootstrap.ps1").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    encoded = base64.b64encode(text.encode("utf-16-le")).decode()
+    return ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-EncodedCommand", encoded]
+
+
+def document(name: str, parameters: dict[str, Any], text: str | None = None) -> str:
+    """What a client sends on stdin."""
+    path = POWERSHELL / f"{name}.ps1"
+    return json.dumps(
+        {
+            "name": name,
+            "library": lab.scripts.library(),
+            "script": path.read_text(encoding="utf-8") if text is None else text,
+            "parameters": parameters,
+        }
+    )
+
+
+def job_document(
+    id: str, script: str, parameters: dict[str, Any], *, fence: int = 1, secrets: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """The parameters of Start-PatchJob for a shipped job."""
+    text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
+    launcher = (POWERSHELL / "Invoke-PatchJob.ps1").read_text(encoding="utf-8")
+    return {
+        "id": id,
+        "script": script,
+        "script_text": text,
+        "library_text": lab.scripts.library(),
+        "launcher_text": launcher,
+        "sha256": lab.scripts.digest(text),
+        "library_sha256": lab.scripts.digest(lab.scripts.library()),
+        "launcher_sha256": lab.scripts.digest(launcher),
+        "parameters": parameters,
+        "secrets": secrets,
+        "deadline_seconds": 3600,
+        "fence": fence,
+    }
+
+
+def baseline() -> dict[str, Any]:
+    """The state files of an ordinary host; tests change what they are about."""
+    return {
+        "registry.json": {
+            "HKLM": {
+                "SOFTWARE": {"Microsoft": {"Windows NT": {"CurrentVersion": {"@": {"UBR": 6414}}}}},
+                "SYSTEM": {"CurrentControlSet": {"Control": {"Session Manager": {"@": {}}}}},
+            }
+        },
+        "services.json": {
+            "W3SVC": {"status": "Running", "start": "Automatic", "display": "World Wide Web Publishing Service"},
+            "EngageIP Job Service": {"status": "Running", "start": "Automatic"},
+            "wuauserv": {"status": "Stopped", "start": "Manual"},
+            "Spooler": {"status": "Stopped", "start": "Disabled"},
+        },
+        "cim.json": {
+            "Win32_OperatingSystem": [
+                {
+                    "Caption": "Microsoft Windows Server 2019 Standard",
+                    "Version": "10.0.17763",
+                    "BuildNumber": "17763",
+                    "LastBootUpTime": "2026-01-10T02:03:04.567891Z",
+                }
+            ],
+            "Win32_ComputerSystem": [{"DomainRole": 3}],
+        },
+        "drives.json": {"C": {"size": 128_000_000_000, "free": 64_000_000_000}},
+        "acl.json": {},
+        "tasks.json": {},
+    }
+
+
+@dataclass
+class Twin:
+    """Two copies of one host: ``engine`` is a folder of the PowerShell engine, ``lab`` a host of the lab."""
+
+    engine_process: Engine
+    engine: Path
+    lab: Host
+    volatile: set[str] = field(default_factory=set)
+
+    def put(self, windows: str, data: bytes | str) -> None:
+        """Write a file on both: ``C/Work/a.txt``."""
+        for folder in (self.engine, self.lab.folder):
+            target = folder / windows
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data.encode() if isinstance(data, str) else data)
+
+    def state(self, file: str, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change a state file (``services.json``) on both."""
+        for folder in (self.engine, self.lab.folder):
+            path = folder / file
+            content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            change(content)
+            path.write_text(json.dumps(content), encoding="utf-8")
+
+    def json(self, file: str) -> tuple[Any, Any]:
+        """A JSON file as it is on the engine's side and on the lab's; None where it is absent."""
+        paths = (self.engine / file, self.lab.folder / file)
+        first, second = (json.loads(p.read_text(encoding="utf-8")) if p.exists() else None for p in paths)
+        return first, second
+
+    def files(self, folder: str = ROOT) -> tuple[list[str], list[str]]:
+        """The names of the files below a folder on both sides, locks apart."""
+        first, second = (
+            sorted(
+                p.relative_to(side / folder).as_posix()
+                for p in (side / folder).rglob("*")
+                if p.is_file() and p.suffix != ".lock"
+            )
+            for side in (self.engine, self.lab.folder)
+        )
+        return first, second
+
+    def run(self, name: str, parameters: dict[str, Any] | None = None) -> Both:
+        """The shipped script in the engine and in the lab."""
+        sent = document(name, parameters or {})
+        said = self.engine_process.run(self.engine, bootstrap(), sent)
+        assert said["stdout"], said
+        told, code = lab.scripts.answer(self.lab, sent)
+        return Both(name, json.loads(said["stdout"]), json.loads(told), said["exit_code"], code)
+
+    def run_job(
+        self, script: str, parameters: dict[str, Any], *, secrets: dict[str, str] | None = None, id: str | None = None
+    ) -> Both:
+        """A shipped job as a real scheduled task on both sides, to its end; the values are its job.json."""
+        id = id or f"test.1.{script}"
+        started = self.run("Start-PatchJob", job_document(id, script, parameters, secrets=secrets))
+        assert started.engine["ok"] and started.lab["ok"], started
+        return self.wait(id)
+
+    def wait(self, id: str, seconds: float = 60) -> Both:
+        """Get-PatchJob of both sides once neither runs any more: the values are the facts of this one job."""
+        deadline = time.monotonic() + seconds
+        while True:
+            both = self.run("Get-PatchJob", {"ids": [id]})
+            first, second = (side["value"]["jobs"][0] for side in (both.engine, both.lab))
+            if "Running" not in (first["task_state"], second["task_state"]) and second["task_state"] != "Queued":
+                return Both(both.name, first, second, 0, 0)
+            assert time.monotonic() < deadline, f"{id} still runs after {seconds} s: {both}"
+            time.sleep(0.05)
+
+
+@dataclass
+class Both:
+    """What the two tellings of a script answered."""
+
+    name: str
+    engine: dict[str, Any]
+    lab: dict[str, Any]
+    engine_exit: int
+    lab_exit: int
+
+    def agree(self, *volatile: str) -> Any:
+        """Fail unless both are the same but for fields of these names (at any depth); returns the engine's value.
+
+        A volatile field must still be there on both sides, and be of one JSON type.
+        """
+        assert blur(self.engine, volatile) == blur(self.lab, volatile)
+        assert self.engine_exit == self.lab_exit
+        return self.engine["value"] if self.engine.get("ok") else self.engine.get("error", self.engine)
+
+
+def blur(value: Any, volatile: tuple[str, ...] | set[str]) -> Any:
+    """``value`` with the volatile fields replaced by the name of their type (null stays null)."""
+    if isinstance(value, dict):
+        return {k: _kind(v) if k in volatile else blur(v, volatile) for k, v in value.items()}
+    if isinstance(value, list):
+        return [blur(item, volatile) for item in value]
+    return value
+
+
+def _kind(value: Any) -> str | None:
+    return None if value is None else type(value).__name__
+
+
+@pytest.fixture
+def twin(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Twin]]:
+    """Makes two copies of a host: ``twin(state, name="web01")``; without a state the baseline."""
+    made: list[Twin] = []
+
+    def make(state: dict[str, Any] | None = None, name: str = "web01") -> Twin:
+        number = len(made)
+        first, second = (tmp_path / f"{side}{number}" / name for side in ("engine", "lab"))
+        for file, content in (state or baseline()).items():
+            for folder in (first, second):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_text(json.dumps(content), encoding="utf-8")
+        # The folders that every Windows has, as the engine makes them.
+        for standard in ("Windows/System32", "Windows/Temp", "ProgramData", "Program Files", "Program Files (x86)"):
+            for folder in (first, second):
+                (folder / "C" / standard).mkdir(parents=True, exist_ok=True)
+        audit = Audit(tmp_path / f"audit{number}.jsonl")
+        host = Host(name, second, "127.0.0.1", frozenset({"app"}), audit, Clock(speed=SPEED), Faults())
+        host.parts["tasks"] = Tasks(host)
+        made.append(Twin(engine, first, host))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.lab.clock.stopping.set()
+        each.lab.parts["tasks"].shutdown()
+        shutil.rmtree(each.engine, ignore_errors=True)
