@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,13 @@ def pslint() -> Path:
 def sqlcheck() -> Path:
     """The T-SQL checker; the test is skipped where it is absent."""
     return _beside(SHARED / "tools" / "sqlcheck", "the T-SQL checker")
+
+
+@pytest.fixture(scope="session")
+def prefect_harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server of this test session's own, with an empty database."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    with prefect_test_harness(server_startup_timeout=90):
+        yield

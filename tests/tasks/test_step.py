@@ -1,0 +1,51 @@
+"""Every task is declared so that Prefect repeats nothing and remembers nothing in our place."""
+
+from __future__ import annotations
+
+import pytest
+from prefect import flow
+
+from model.outcome import Stopped
+from tasks.step import settle, step
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_two_tasks_with_the_same_inputs_each_do_their_work() -> None:
+    """Under a flow with persisted results ``restart(host)`` never gets the answer of ``scan(host)``."""
+    did: list[str] = []
+
+    @step("scan {host}")
+    def scan(host: str) -> str:
+        did.append(f"scan {host}")
+        return f"scanned {host}"
+
+    @step("restart {host}")
+    def restart(host: str) -> str:
+        did.append(f"restart {host}")
+        return f"restarted {host}"
+
+    @flow(persist_result=True)
+    def night() -> list[str]:
+        return settle("night", [scan.submit("sql01"), restart.submit("sql01"), scan.submit("sql01")])
+
+    assert night() == ["scanned sql01", "restarted sql01", "scanned sql01"]
+    assert sorted(did) == ["restart sql01", "scan sql01", "scan sql01"]
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_settle_names_every_failure() -> None:
+    """A stage with two failed tasks stops once, and tells both; what succeeded has been waited for."""
+
+    @step("back up {subject}")
+    def back_up(subject: str) -> str:
+        if subject != "EngageIP":
+            raise RuntimeError(f"{subject}: no space on E:")
+        return subject
+
+    @flow
+    def night() -> None:
+        settle("backup", [back_up.submit(s) for s in ("Reporting", "EngageIP", "D:\\Work")])
+
+    with pytest.raises(Stopped) as stopped:
+        night()
+    assert str(stopped.value) == "backup: Reporting: no space on E:; D:\\Work: no space on E:"
