@@ -41,11 +41,17 @@ class Faults:
         with self._lock:
             self._declared = [f for f in self._declared if name is not None and f.name != name]
 
-    def strike(self, name: str, on: str) -> dict[str, Any] | None:
-        """The settings of a fault in force for ``on``, used up once; None where there is none."""
+    def strike(self, name: str, on: str, **about: Any) -> dict[str, Any] | None:
+        """The settings of a fault in force for ``on``, used up once; None where there is none.
+
+        ``about`` tells more of the occasion (``action="Receive"``): a fault whose settings name something else under
+        the same key does not strike, and is not used up.
+        """
         with self._lock:
             for fault in self._declared:
-                if fault.name == name and fault.on in ("*", on) and (fault.times is None or fault.times > 0):
+                if fault.name != name or fault.on not in ("*", on) or fault.times == 0:
+                    continue
+                if all(fault.with_.get(key, value) == value for key, value in about.items()):
                     if fault.times is not None:
                         fault.times -= 1
                     return dict(fault.with_)

@@ -1,0 +1,236 @@
+"""What a command line does on a lab host: a little of cmd.exe, and PowerShell for the shipped scripts alone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import importlib
+import json
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from xml.sax.saxutils import escape
+
+from lab.host import Host
+from lab.shipped import Script, Shipped
+from lab.winrm.processes import Killed, Process
+
+ScriptFunction = Callable[[Host, dict[str, Any]], dict[str, Any]]
+
+SECURITY = "System.Management.Automation.PSSecurityException"
+BINDING = "System.Management.Automation.ParameterBindingException"
+COR_E_SYSTEM = -2146233087
+
+
+class Failure(Protocol):
+    """What a script function raises where the real script would throw (``lab.scripts.ScriptFailure``)."""
+
+    type: str
+    message: str
+    hresult: int
+    id: str
+
+
+@dataclass
+class Thrown(Exception):  # noqa: N818 - PowerShell's word
+    """An error that PowerShell itself would throw."""
+
+    type: str
+    message: str
+    hresult: int
+    id: str
+
+
+class CommandShell:
+    """Runs the command lines of ``host``: pass it to WinRM as its program.
+
+    ``scripts`` are the functions that act for the scripts, by name; left out, they are those of ``lab.scripts``.
+    """
+
+    def __init__(
+        self, host: Host, *, scripts: Mapping[str, ScriptFunction] | None = None, shipped: Shipped | None = None
+    ) -> None:
+        self._host = host
+        self._scripts = scripts
+        self._shipped = shipped or Shipped()
+        self._greeted: set[str] = set()
+
+    def __call__(self, process: Process) -> int:
+        line = process.line.strip()
+        word, _, rest = line.partition(" ")
+        name = word.strip('"').rsplit("\\", 1)[-1].lower().removesuffix(".exe")
+        if name == "powershell":
+            return self._powershell(process, rest)
+        builtin = _BUILTINS.get(name)
+        if builtin is not None:
+            return builtin(self._host, process, rest.strip())
+        message = (
+            f"'{word}' is not recognized as an internal or external command,\r\noperable program or batch file.\r\n"
+        )
+        process.write(message.encode(), "stderr")
+        return 1
+
+    # PowerShell ------------------------------------------------------------------------------------------------------
+
+    def _powershell(self, process: Process, arguments: str) -> int:
+        text = _encoded_command(arguments)
+        if text is None or not self._shipped.is_bootstrap(text):
+            self._host.event("powershell.refused", effect=False, text=text if text is not None else arguments)
+            message = "The command is not one that this host's application control policy allows."
+            process.write(clixml_error(message), "stderr")
+            return 1
+        answer, code = self._run(process.read())
+        process.write(_to_json(answer))
+        return code
+
+    def _run(self, stdin: bytes) -> tuple[dict[str, Any], int]:
+        name = None
+        try:
+            try:
+                request = json.loads(stdin.decode("utf-8-sig"))
+            except ValueError as error:
+                raise Thrown("System.ArgumentException", f"Invalid JSON primitive: {error}.", -2147024809,
+                             "System.ArgumentException,Microsoft.PowerShell.Commands.ConvertFromJsonCommand") from None  # fmt: skip
+            name = request.get("name")
+            script = self._recognise(request)
+            parameters = bind(script, request.get("parameters") or {})
+            function = self._function(script.name)
+            self._host.event("script.run", effect=False, script=script.name)
+            return {"ok": True, "value": function(self._host, parameters)}, 0
+        except Killed:
+            raise
+        except Exception as failure:  # noqa: BLE001 - a script's failure is told by its answer, the lab's own bugs too
+            return {"ok": False, "error": {**self._told(failure), "script": name, "line": 1}}, 1
+
+    def _recognise(self, request: dict[str, Any]) -> Script:
+        script = self._shipped.script(str(request.get("script", "")))
+        if script is None:
+            self._host.event("script.refused", effect=False, script=request.get("name"))
+            message = f"The script {request.get('name')} is not one of the shipped scripts: this host's application control policy refuses it."
+            raise Thrown(SECURITY, message, COR_E_SYSTEM, "UnauthorizedAccess")
+        if not self._shipped.is_library(str(request.get("library", ""))):
+            self._host.event("script.refused", effect=False, script=f"{script.name} (library)")
+            message = f"The library sent with {script.name} is not the shipped one: this host's application control policy refuses it."
+            raise Thrown(SECURITY, message, COR_E_SYSTEM, "UnauthorizedAccess")
+        return script
+
+    def _function(self, name: str) -> ScriptFunction:
+        scripts = self._scripts if self._scripts is not None else importlib.import_module("lab.scripts").SCRIPTS
+        if name not in scripts:
+            raise NotImplementedError(f"lab.scripts has no function for {name}")
+        function: ScriptFunction = scripts[name]
+        return function
+
+    def _told(self, failure: Exception) -> dict[str, Any]:
+        if all(hasattr(failure, part) for part in ("type", "message", "hresult", "id")):
+            told: Any = failure
+            return {"type": told.type, "message": told.message, "hresult": told.hresult, "id": told.id}
+        self._host.event("lab.bug", effect=False, traceback=traceback.format_exc())
+        kind = type(failure).__name__
+        return {
+            "type": f"Lab.{kind}",
+            "message": f"a bug of the lab: {kind}: {failure}",
+            "hresult": COR_E_SYSTEM,
+            "id": f"Lab.{kind}",
+        }
+
+
+def bind(script: Script, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters under the names that the script declares; raises Thrown as PowerShell's binder would."""
+    declared = {parameter.name.casefold(): parameter.name for parameter in script.parameters}
+    bound = {}
+    for name, value in parameters.items():
+        if name.casefold() not in declared:
+            message = f"A parameter cannot be found that matches parameter name '{name}'."
+            raise Thrown(BINDING, message, COR_E_SYSTEM, f"NamedParameterNotFound,{script.name}")
+        bound[declared[name.casefold()]] = value
+    missing = [p.name for p in script.parameters if p.mandatory and p.name not in bound]
+    if missing:
+        message = f"Cannot process command because of one or more missing mandatory parameters: {' '.join(missing)}."
+        raise Thrown(BINDING, message, COR_E_SYSTEM, f"MissingMandatoryParameter,{script.name}")
+    return bound
+
+
+def clixml_error(message: str) -> bytes:
+    """An error record as powershell.exe writes it to a stderr that is not a console."""
+    body = escape(f"{message}").replace("\r\n", "_x000D__x000A_")
+    return (
+        "#< CLIXML\r\n"
+        '<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">'
+        f'<S S="Error">{body}_x000D__x000A_</S></Objs>'
+    ).encode()
+
+
+def _encoded_command(arguments: str) -> str | None:
+    match = re.search(r"-e(?:c|nc|ncodedcommand)?\s+(\S+)", arguments, re.IGNORECASE)
+    if match is None:
+        return None
+    try:
+        return base64.b64decode(match[1], validate=True).decode("utf-16-le")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _to_json(answer: dict[str, Any]) -> bytes:
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    # ConvertTo-Json of 5.1 escapes these four; none of them can stand outside a string.
+    for character in "<>&'":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode()
+
+
+# cmd.exe -------------------------------------------------------------------------------------------------------------
+
+
+def _print(process: Process, text: str) -> int:
+    process.write(f"{text}\r\n".encode())
+    return 0
+
+
+def _hostname(host: Host, process: Process, _: str) -> int:
+    return _print(process, host.name)
+
+
+def _whoami(host: Host, process: Process, _: str) -> int:
+    return _print(process, f"{host.name}\\{process.user}".lower())
+
+
+def _ver(_: Host, process: Process, __: str) -> int:
+    return _print(process, "\r\nMicrosoft Windows [Version 10.0.20348.2227]")
+
+
+def _echo(_: Host, process: Process, arguments: str) -> int:
+    return _print(process, arguments or "ECHO is on.")
+
+
+def _exit(_: Host, __: Process, arguments: str) -> int:
+    code = arguments.removeprefix("/b").strip()
+    return int(code) if code.lstrip("-").isdigit() else 0
+
+
+def _more(_: Host, process: Process, __: str) -> int:
+    process.write(process.read())
+    return 0
+
+
+def _ping(host: Host, process: Process, arguments: str) -> int:
+    """``ping -n 6 127.0.0.1`` waits five seconds: the way to sleep without a console."""
+    count = re.search(r"-n\s+(\d+)", arguments)
+    for number in range(int(count[1]) if count else 4):
+        if number and (host.clock.sleep(1.0, process.killed) or process.killed.is_set()):
+            raise Killed
+        _print(process, "Reply from 127.0.0.1: bytes=32 time<1ms TTL=128")
+    return 0
+
+
+_BUILTINS: dict[str, Callable[[Host, Process, str], int]] = {
+    "echo": _echo,
+    "exit": _exit,
+    "hostname": _hostname,
+    "more": _more,
+    "ping": _ping,
+    "ver": _ver,
+    "whoami": _whoami,
+}

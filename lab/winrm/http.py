@@ -1,0 +1,259 @@
+"""The HTTP side of WinRM: one connection after another, each with its own logon."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import http.server
+import io
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import Any, cast
+
+from lab.host import Host
+from lab.winrm import envelopes, sealing
+from lab.winrm.accounts import Accounts, Handshake, Refused
+from lab.winrm.envelopes import Malformed, Request
+from lab.winrm.service import Answer, Caller, Service
+from lab.winrm.tap import TappedSocket, WireTap
+
+SOAP = "application/soap+xml;charset=UTF-8"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What a listener on HTTPS needs; ``bindings`` is the SHA-256 of its certificate."""
+
+    context: ssl.SSLContext
+    bindings: bytes
+
+
+class Listener(http.server.ThreadingHTTPServer):
+    """One port of WinRM. ``close`` drops it and every connection that lives on it, as a machine's end does."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        port: int,
+        host: Host,
+        accounts: Accounts,
+        service: Service,
+        envelope: int,
+        tls: Tls | None,
+        tap: WireTap | None,
+    ) -> None:
+        self.host = host
+        self.accounts = accounts
+        self.service = service
+        self.envelope = envelope
+        self.tls = tls
+        self.tap = tap
+        self._live: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__((host.address, port), Connection)
+        if tls is not None:
+            # The handshake is left to the connection's own thread: a client that never speaks must not block others.
+            self.socket = tls.context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.serve_forever, args=(0.05,), name=f"{host.name}-winrm-{port}", daemon=True).start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+        with self._lock:
+            live, self._live = set(self._live), set()
+        for connection in live:
+            cut(connection)
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._live.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._live.discard(connection)
+
+    def server_bind(self) -> None:
+        # The base class asks DNS for this machine's name, which nobody needs here.
+        socket_address = cast("tuple[str, int]", self.server_address)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(socket_address)
+        self.server_name, self.server_port = socket_address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections break here on purpose; a traceback of each would drown what matters."""
+
+
+def cut(connection: socket.socket) -> None:
+    """End a connection at once, whoever is reading from it."""
+    with contextlib.suppress(OSError):
+        # Not the SSL object's own shutdown: it would wait for the peer's goodbye.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        connection.close()
+
+
+class Connection(http.server.BaseHTTPRequestHandler):
+    """One TCP connection and its logon: NTLM proves a connection, not a request."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "Microsoft-HTTPAPI/2.0"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    server: Listener
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.opened(self.connection)
+        self._handshake: Handshake | None = None
+        self._user: str | None = None
+        if self.server.tap is not None and self.server.tls is None:
+            self.rfile = cast("io.BufferedIOBase", io.BufferedReader(TappedSocket(self.connection, self.server.tap)))
+
+    def finish(self) -> None:
+        self.server.closed(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """The audit trail says what matters."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not self.server.host.up.is_set():
+            self._hang_up()
+        elif self.path == "/wsman-anon/identify" or self.headers.get("WSMANIDENTIFY") == "unauthenticated":
+            self._reply(200, envelopes.identified("0.0.0"))  # a stranger must not learn the version
+        elif self.path.split("?")[0].rstrip("/").lower() != "/wsman":
+            self._reply(404)
+        elif (extra := self._authenticate()) is not None:
+            self._answer(body, extra)
+
+    # Logon -----------------------------------------------------------------------------------------------------------
+
+    def _authenticate(self) -> list[str] | None:
+        """The tokens to send with the answer; None when a refusal has already been sent."""
+        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
+        try:
+            if scheme.lower() == "basic" and self.server.tls is not None:
+                self._log_on(self._basic(value), "basic")
+                return []
+            if scheme.lower() in ("negotiate", "ntlm"):
+                return self._negotiate(scheme, value)
+            if self._user is None or self._handshake is None:
+                raise Refused
+        except Refused:
+            self._handshake, self._user = None, None
+            self._deny()
+            return None
+        return []
+
+    def _basic(self, value: str) -> str:
+        try:
+            raw = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            raise Refused from None
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            text = raw.decode("latin-1")
+        user, _, password = text.partition(":")
+        return self.server.accounts.basic(user, password)
+
+    def _negotiate(self, scheme: str, value: str) -> list[str] | None:
+        if self._handshake is None or self._handshake.complete:
+            # A client may start over on a live connection: what the old handshake sealed is gone then.
+            self._user = None
+            self._handshake = self.server.accounts.handshake(self.server.tls.bindings if self.server.tls else None)
+        try:
+            token = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            raise Refused from None
+        answer = self._handshake.step(token)
+        if not self._handshake.complete:
+            self._deny(f"{scheme} {base64.b64encode(answer or b'').decode()}")
+            return None
+        self._log_on(self._handshake.user, "ntlm")
+        return [f"{scheme} {base64.b64encode(answer).decode()}"] if answer else []
+
+    def _log_on(self, user: str, transport: str) -> None:
+        host = self.server.host
+        if host.faults.strike("winrm.refuse_logon", host.name) is not None:
+            raise Refused
+        if self._user is None:
+            host.event("winrm.logon", effect=False, user=user, transport=transport, tls=self.server.tls is not None)
+        self._user = user
+
+    def _deny(self, challenge: str | None = None) -> None:
+        offers = [challenge] if challenge else ["Negotiate", *(['Basic realm="WSMAN"'] if self.server.tls else [])]
+        self._reply(401, headers=[("WWW-Authenticate", offer) for offer in offers])
+
+    # Answers ---------------------------------------------------------------------------------------------------------
+
+    def _answer(self, body: bytes, tokens: list[str]) -> None:
+        headers = [("WWW-Authenticate", token) for token in tokens]
+        if not body:  # the empty request with which clients set their encryption up
+            self._reply(200, headers=headers)
+            return
+        sealed_by = self._handshake if self.headers.get("Content-Type", "").startswith("multipart/encrypted") else None
+        if len(body) > self.server.envelope:
+            self._reply(413)  # what a host's HTTP layer says, before WS-Management sees it
+            return
+        try:
+            if self.headers.get("Content-Type", "").startswith("multipart/encrypted"):
+                if sealed_by is None:
+                    raise Refused
+                body = sealing.unseal(sealed_by, body)
+            elif self.server.tls is None:
+                self._reply(500)  # AllowUnencrypted is false
+                return
+            request = envelopes.parse(body)
+        except (Refused, Malformed):
+            self._reply(400)
+            return
+        self._carry_out(request, sealed_by, headers)
+
+    def _carry_out(self, request: Request, sealed_by: Handshake | None, headers: list[tuple[str, str]]) -> None:
+        host = self.server.host
+        if (stall := host.faults.strike("winrm.stall", host.name, action=request.kind)) is not None:
+            host.clock.sleep(float(stall.get("seconds", 3600)))
+        caller = Caller(self._user or "", self.client_address[0], self.headers.get("Host", ""))
+        answer = self.server.service.answer(request, caller)
+        if not host.up.is_set() or host.faults.strike("winrm.drop", host.name, action=request.kind) is not None:
+            answer.undo()
+            self._hang_up()
+            return
+        self._deliver(answer, sealed_by, headers)
+        if host.faults.strike("winrm.close_connections", host.name, action=request.kind) is not None:
+            self._hang_up()
+
+    def _deliver(self, answer: Answer, sealed_by: Handshake | None, headers: list[tuple[str, str]]) -> None:
+        try:
+            if sealed_by is not None:
+                self._reply(answer.status, sealing.seal(sealed_by, answer.body), sealing.CONTENT_TYPE, headers)
+            else:
+                self._reply(answer.status, answer.body, headers=headers)
+        except OSError:
+            answer.undo()
+            raise
+
+    def _hang_up(self) -> None:
+        """End the connection without a word."""
+        self.close_connection = True
+        cut(self.connection)
+
+    def _reply(
+        self, status: int, body: bytes = b"", content_type: str = SOAP, headers: list[tuple[str, str]] | None = None
+    ) -> None:
+        self.send_response(status)
+        if body:
+            self.send_header("Content-Type", content_type)
+        for name, value in headers or []:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
