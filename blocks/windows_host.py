@@ -1,0 +1,149 @@
+"""A Windows host, driven over WinRM: run a script, start a detached job, look after it.
+
+Errors are those of ``blocks.winrm.errors`` (``HostError`` and below), drawn there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from blocks.credentials import WinRMCredentials
+from blocks.winrm import clixml, jobs
+from blocks.winrm.deadline import Deadline
+from blocks.winrm.envelope import answer, question, redacted, secrets_in
+from blocks.winrm.errors import HostError, HostUnreachable, SessionLost
+from blocks.winrm.pool import Pool
+from blocks.winrm.scripts import bootstrap_command
+from blocks.winrm.session import Output, Target
+
+log = logging.getLogger("billpatch.hosts")
+
+
+class WindowsHost:
+    """One host of the estate: ``name`` is what people call it, ``address`` where it is found.
+
+    Safe to use from several threads; at most three conversations go on at once. ``close`` it in a ``finally``, or use
+    it as a context manager; a closed host opens new sessions when it is used again.
+    """
+
+    def __init__(self, name: str, address: str, credentials: WinRMCredentials) -> None:
+        self.name, self.address = name, address
+        self._password = credentials.password.get_secret_value()
+        bracketed = f"[{address}]" if ":" in address else address
+        self._pool = Pool(
+            Target(
+                host=name,
+                endpoint=f"{credentials.scheme}://{bracketed}:{credentials.listener_port}/wsman",
+                transport=credentials.transport,
+                username=credentials.username,
+                password=self._password,
+                ca_trust_path=credentials.ca_trust_path,
+                operation_timeout=credentials.operation_timeout,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"WindowsHost({self.name!r}, {self.address!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, script: str, /, *, deadline: float = 60, **parameters: Any) -> dict[str, Any]:
+        """Run a shipped script on the host and return the one object that it answers with.
+
+        ``deadline`` is in seconds, for everything from the login on. A parameter may be a SecretStr, which travels
+        sealed and is struck out of errors. Raises HostError; after one with ``outcome_unknown`` the script may have
+        done its work. Raises LookupError for a script that is not shipped.
+        """
+        stdin = question(script, parameters)
+        secrets = (self._password, *secrets_in(parameters))
+        output = self._exchange(stdin, Deadline(deadline, script))
+        said = clixml.parse(output.stderr)
+        if said.warnings or said.verbose:
+            log.debug("%s: %s said: %s", self.name, script, redacted(said.warnings + said.verbose, secrets).strip())
+        return answer(self.name, script, output, secrets)
+
+    def _exchange(self, stdin: bytes, deadline: Deadline) -> Output:
+        command, arguments = bootstrap_command()
+        with self._pool.session(deadline) as session:
+            reused = session.used
+            try:
+                return session.execute(command, arguments, stdin, deadline)
+            except HostError as error:
+                if not reused or error.outcome_unknown or not _went_stale(error):
+                    raise
+        # An idle session does not notice that the host was restarted. Nothing was done by this call, so it is made
+        # once more on a new session, whose error then tells the truth about the host.
+        with self._pool.session(deadline, fresh=True) as session:
+            return session.execute(command, arguments, stdin, deadline)
+
+    def start_job(
+        self,
+        id: str,  # noqa: A002 - the job's own word for it
+        script: str,
+        parameters: Mapping[str, Any],
+        *,
+        secrets: Mapping[str, str | SecretStr] | None = None,
+        deadline_seconds: float,
+        fence: int,
+        patience: float = 300,
+    ) -> dict[str, Any]:
+        """Start ``script`` as a detached job on the host, or adopt the one of that id; what Start-PatchJob answers.
+
+        ``deadline_seconds`` is how long the job may take on the host. Starting is idempotent, so it is repeated for
+        up to ``patience`` seconds when the host is out of reach or the outcome unknown. Raises HostError.
+        """
+        return jobs.start(
+            self.run,
+            jobs.Order(id, script, dict(parameters), dict(secrets or {}), deadline_seconds, fence),
+            Deadline(patience, f"the start of job {id}"),
+            self.name,
+        )
+
+    def job(self, ids: Iterable[str], *, deadline: float = 60) -> list[dict[str, Any]]:
+        """What the host knows of these jobs, in the order of ``ids`` (Get-PatchJob); raises HostError."""
+        return jobs.look(self.run, tuple(ids), deadline)
+
+    def wait_job(
+        self,
+        id: str,  # noqa: A002 - the job's own word for it
+        *,
+        deadline: float,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+        stop: threading.Event | None = None,
+        over: Callable[[dict[str, Any]], bool] | None = None,
+        every: float = 5.0,
+    ) -> dict[str, Any]:
+        """Wait until the job is over and return what the host knows of it then.
+
+        Looks every ``every`` seconds, for at most ``deadline`` seconds; a host out of reach (it may be restarting) is
+        waited for, too. ``over`` decides what over means (default: its state is final, or no task runs it).
+        ``on_progress`` is given the facts whenever they changed. Raises DeadlineExceeded, WaitStopped when ``stop``
+        is set, and every HostError that time does not mend.
+        """
+        return jobs.wait(
+            self.run,
+            id,
+            Deadline(deadline, f"job {id}"),
+            self.name,
+            jobs.Watch(on_progress, stop or threading.Event(), over or jobs.settled, every),
+        )
+
+    def close(self) -> None:
+        """Delete the shells on the host and hang up: best effort, in a few seconds, never raises."""
+        started = time.monotonic()
+        self._pool.close()
+        log.debug("%s: sessions closed in %.1f s", self.name, time.monotonic() - started)
+
+
+def _went_stale(error: HostError) -> bool:
+    return isinstance(error, SessionLost | HostUnreachable)
