@@ -1,0 +1,310 @@
+"""The words an estate is written in: names, durations, Windows paths, KB numbers, URLs; each refuses with its fix.
+
+A validator raises ``ValueError`` whose text says what is wrong and what to write instead; it never repeats a value
+that may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import time, timedelta
+from typing import Annotated, Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Strict, WithJsonSchema
+
+T = TypeVar("T")
+
+_LONGEST = timedelta(days=31)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The known word that ``word`` was probably meant to be, or None."""
+    folded = _folded(word)
+    distances = {k: _distance(folded, _folded(k)) for k in known if abs(len(k) - len(word)) <= _most_slips(word)}
+    best = min(distances, key=lambda k: distances[k], default=None)
+    return best if best is not None and distances[best] <= _most_slips(word) else None
+
+
+def _most_slips(word: str) -> int:
+    return max(1, len(word) // 3)
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters are to be added, removed or changed (Levenshtein); swapped neighbours count as one."""
+    rows = [list(range(len(other) + 1))]
+    for i, a in enumerate(one):
+        row = [i + 1]
+        for j, b in enumerate(other):
+            row.append(min(rows[-1][j + 1] + 1, row[j] + 1, rows[-1][j] + (a != b)))
+            if i and j and a == other[j - 1] and one[i - 1] == b:
+                row[-1] = min(row[-1], rows[-2][j - 1] + 1)
+        rows.append(row)
+    return rows[-1][-1]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'iis'?``, or the known words where none is near, to append to a message."""
+    known = list(known)
+    meant = near(word, known)
+    if meant is not None:
+        return f"; did you mean '{meant}'?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("_", "-").replace(" ", "-")
+
+
+def shown(value: object) -> str:
+    """A value as a message may show it: quoted, on one line, at most forty characters."""
+    text = repr(value) if isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= 40 else f"{text[:36]}...'"
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+def _estate_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}", text):
+        raise ValueError("an estate's name is up to 32 letters, digits and '-', for example acme-billing")
+    return text
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", text):
+        raise ValueError(
+            f"{shown(text)} is not a host's name: up to 32 letters, digits, '-' and '_', for example web01"
+        )
+    return text
+
+
+def _label(text: str) -> str:
+    if not text.strip() or text != text.strip():
+        raise ValueError("is empty, or has spaces at an end; write the name as Windows shows it")
+    if any(ord(c) < 32 for c in text):
+        raise ValueError("holds a line break or a control character; write the name on one line")
+    return text
+
+
+def _query(text: str) -> str:
+    if not re.match(r"\s*(SELECT|WITH)\b", text, re.IGNORECASE):
+        raise ValueError("a query here only reads: it starts with SELECT (or WITH)")
+    return text.strip()
+
+
+def _address(text: str) -> str:
+    if "://" in text or "/" in text or not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.:_-]*[A-Za-z0-9])?|::1", text):
+        raise ValueError(
+            "an address is a DNS name or an IP address without scheme or port, for example web01.acme.example"
+        )
+    return text
+
+
+def _block_name(text: str) -> str:
+    # Prefect's own rule for block documents. The value is not repeated: it may be the password itself.
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text) or len(text) > 64:
+        raise ValueError(
+            "this looks like a secret rather than the name of a block (lower-case letters, digits and '-'); "
+            "save the secret in a block and write the block's name here, for example winrm-acme"
+        )
+    return text
+
+
+def _bucket(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text):
+        raise ValueError(
+            f"{shown(text)} is not an S3 bucket's name (3 to 63 lower-case letters, digits, '.' and '-'), "
+            "for example acme-backups; the folder inside it goes into prefix"
+        )
+    return text
+
+
+def _prefix(text: str) -> str:
+    if text.startswith("/") or "\\" in text or ".." in text.split("/"):
+        raise ValueError("a prefix has no leading '/', no '\\' and no '..', for example billing/")
+    return text if not text or text.endswith("/") else f"{text}/"
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        meant = near(text, available_timezones())
+        hint = f"did you mean '{meant}'?" if meant else "write the IANA name, for example America/Toronto"
+        raise ValueError(f"{shown(text)} is not a time zone; {hint}") from None
+    return text
+
+
+# Durations and times -------------------------------------------------------------------------------------------------
+
+
+def parse_duration(text: str) -> timedelta:
+    """``90s``, ``30m``, ``2h``, ``1h30m`` or ``2d`` as a duration; ValueError says what to write."""
+    match = re.fullmatch(
+        r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?", text.replace(" ", ""), re.ASCII
+    )
+    if match is None or not any(match.groups()):
+        raise ValueError(f"{shown(text)} is not a duration; write a number with its unit: 2h, 30m, 90s or 1h30m")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not timedelta(0) < duration <= _LONGEST:
+        raise ValueError(f"{shown(text)} is out of range; a duration is more than 0s and at most 31d")
+    return duration
+
+
+def duration_text(duration: timedelta) -> str:
+    """A duration the way an estate writes it: ``2h``, ``1h30m``, ``90s``; fractions of a second are cut."""
+    seconds = int(duration.total_seconds())
+    if seconds < 120:
+        return f"{seconds}s"
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [f"{n}{unit}" for n, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if n]
+    return "".join(parts)
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a duration is text with a unit: 2h, 30m, 90s or 1h30m")
+    return parse_duration(value)
+
+
+def _clock_time(value: Any) -> Any:
+    if isinstance(value, time):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value, re.ASCII):
+        raise ValueError("a time of day is HH:MM between 00:00 and 23:59, in quotes: '03:00'")
+    return time.fromisoformat(value)
+
+
+# Windows paths, builds, KBs ------------------------------------------------------------------------------------------
+
+
+def _check_parts(parts: list[str]) -> None:
+    for part in parts:
+        if part in {".", ".."}:
+            raise ValueError("a path has no '.' or '..' in it; write where it really lies")
+        if re.search(r'[<>"|?*:\x00-\x1f]', part) or (part and part[-1] in ". "):
+            raise ValueError('a path on Windows has none of <>"|?*: in its names, and no name ends in a dot or space')
+
+
+def _local_path(text: str) -> str:
+    if not re.match(r"[A-Za-z]:\\", text):
+        fix = "" if "/" not in text else " (and backslashes)"
+        raise ValueError(f"a path on a host starts with its drive{fix} and stands in single quotes: 'D:\\Work'")
+    _check_parts(text[3:].rstrip("\\").split("\\"))
+    return text[:1].upper() + (text[1:].rstrip("\\") if len(text) > 3 else text[1:])
+
+
+def _share_path(text: str) -> str:
+    parts = text.rstrip("\\").split("\\")
+    if not text.startswith("\\\\") or len(parts) < 4 or not all(parts[2:]):
+        raise ValueError("a share is \\\\server\\share, in single quotes: '\\\\nas01\\billing'")
+    _check_parts(parts[2:])
+    return text.rstrip("\\")
+
+
+def _any_path(text: str) -> str:
+    return _share_path(text) if text.startswith("\\\\") else _local_path(text)
+
+
+def _build(text: str) -> str:
+    if not re.fullmatch(r"\d{1,5}(\.\d{1,5}){3}", text, re.ASCII):
+        raise ValueError("a build is four numbers as SERVERPROPERTY('ProductVersion') says, in quotes: '15.0.4430.1'")
+    return text
+
+
+def build_numbers(build: str) -> tuple[int, ...]:
+    """A build as numbers, to be compared as such: 15.0.4430.1 is newer than 15.0.980.3."""
+    return tuple(int(number) for number in build.split("."))
+
+
+def kb_name(value: Any) -> str:
+    """``KB5034439`` for 5034439, '5034439' and 'kb5034439'; ValueError for anything else."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    match = re.fullmatch(r"(?:KB)?(\d{5,8})", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise ValueError("a KB is KB and its number, for example KB5034439")
+    return f"KB{match[1]}"
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ValueError("a SHA-256 is 64 hexadecimal digits, as Get-FileHash prints it")
+    return text.lower()
+
+
+# URLs ----------------------------------------------------------------------------------------------------------------
+
+
+def split_url(text: str) -> SplitResult:
+    """The parts of an http(s) URL; ValueError without the URL's text where it is none, or holds a password."""
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        url = None
+    if url is None or url.scheme not in _DEFAULT_PORTS or not url.hostname or any(c.isspace() for c in text):
+        raise ValueError(
+            "a URL is http:// or https://, a host and a path, for example https://billing.acme.example/AdminPortal"
+        )
+    if url.username is not None:
+        raise ValueError("a URL holds no user name or password; remove what stands before the '@'")
+    return url
+
+
+def url_port(text: str) -> int:
+    """The port a URL speaks to, with the scheme's own as default."""
+    url = split_url(text)
+    return url.port or _DEFAULT_PORTS[url.scheme]
+
+
+def _url(text: str) -> str:
+    split_url(text)
+    return text
+
+
+def _distinct(items: tuple[T, ...]) -> tuple[T, ...]:
+    for number, item in enumerate(items):
+        if item in items[:number]:
+            raise ValueError(f"{shown(item)} stands here twice; remove one")
+    return items
+
+
+_Text = Annotated[str, Strict()]
+EstateName = Annotated[_Text, AfterValidator(_estate_name)]
+HostName = Annotated[_Text, AfterValidator(_host_name)]
+Label = Annotated[_Text, AfterValidator(_label)]
+Query = Annotated[_Text, AfterValidator(_query)]
+Address = Annotated[_Text, AfterValidator(_address)]
+BlockName = Annotated[_Text, AfterValidator(_block_name)]
+Bucket = Annotated[_Text, AfterValidator(_bucket)]
+Prefix = Annotated[_Text, AfterValidator(_prefix)]
+TimeZoneName = Annotated[_Text, AfterValidator(_time_zone)]
+LocalPath = Annotated[_Text, AfterValidator(_local_path)]
+SharePath = Annotated[_Text, AfterValidator(_share_path)]
+AnyPath = Annotated[_Text, AfterValidator(_any_path)]
+Build = Annotated[_Text, AfterValidator(_build)]
+Kb = Annotated[str, BeforeValidator(kb_name)]
+Sha256 = Annotated[_Text, AfterValidator(_sha256)]
+Url = Annotated[_Text, AfterValidator(_url)]
+Number = Annotated[int, Strict()]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(duration_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?$"}),
+]
+TimeOfDay = Annotated[
+    time,
+    BeforeValidator(_clock_time),
+    PlainSerializer(lambda at: at.strftime("%H:%M"), return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^\\d\\d:\\d\\d$"}),
+]
+Distinct = AfterValidator(_distinct)
