@@ -101,8 +101,9 @@ class Host:
             for system in cim.get("Win32_OperatingSystem", []):
                 system["LastBootUpTime"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         with self.edit("services.json") as services:
-            for service in services.values():
-                service["status"] = "Running" if service.get("start", "Automatic").startswith("Auto") else "Stopped"
+            wanted = _started_at_boot(services)
+            for name, service in services.items():
+                service["status"] = "Running" if name.casefold() in wanted else "Stopped"
         self.event("host.boot", number=self.boot_number)
         self.up.set()
         self._tell("boot")
@@ -112,6 +113,19 @@ class Host:
             handler: Callable[..., None] | None = getattr(part, what, None)
             if handler is not None:
                 handler(*arguments)
+
+
+def _started_at_boot(services: dict[str, Any]) -> set[str]:
+    """The automatic services and those that they depend on (WAS is manual, and starts for W3SVC); names fold case."""
+    by_name = {name.casefold(): service for name, service in services.items()}
+    wanted: set[str] = set()
+    waiting = [name for name, service in by_name.items() if service.get("start", "Automatic").startswith("Auto")]
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in wanted:
+            wanted.add(name)
+            waiting += [needed.casefold() for needed in by_name[name].get("depends", [])]
+    return wanted
 
 
 def _drop_volatile(keys: dict[str, Any]) -> None:
