@@ -5,7 +5,26 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from prefect.blocks.core import Block
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
+
+from blocks.credential_lookup import (
+    CredentialsError,
+    CredentialsInvalid,
+    CredentialsMissing,
+    CredentialsUnsafe,
+    resolve,
+)
+
+__all__ = [
+    "CredentialsError",
+    "CredentialsInvalid",
+    "CredentialsMissing",
+    "CredentialsUnsafe",
+    "ShareCredentials",
+    "WebhookCredentials",
+    "WinRMCredentials",
+    "resolve",
+]
 
 _LOGO = "https://learn.microsoft.com/favicon.ico"
 
@@ -80,6 +99,19 @@ class WinRMCredentials(Block):
         if self.transport == "basic" and self.scheme == "http":
             raise ValueError("basic over http would send the password readable: use https, or transport ntlm")
         return self
+
+    def adapted(self, *, port: int | None = None, transport: str | None = None) -> Self:
+        """These credentials with another port or transport, where an estate says so for one host.
+
+        Raises ValueError for a transport that is not built, or not allowed with the scheme.
+        """
+        changes = {"port": port, "transport": transport}
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        try:
+            return type(self)(**{**fields, **{name: value for name, value in changes.items() if value is not None}})
+        except ValidationError as error:
+            reason = error.errors(include_input=False, include_url=False)[0]["msg"]
+        raise ValueError(f"WinRM with transport {transport or self.transport}: {reason}")
 
     @property
     def listener_port(self) -> int:

@@ -32,7 +32,17 @@ class WindowsHost:
     it as a context manager; a closed host opens new sessions when it is used again.
     """
 
-    def __init__(self, name: str, address: str, credentials: WinRMCredentials) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        credentials: WinRMCredentials,
+        *,
+        port: int | None = None,
+        transport: str | None = None,
+    ) -> None:
+        """``port`` and ``transport`` override the credentials'; ValueError where they do not go together."""
+        credentials = credentials.adapted(port=port, transport=transport)
         self.name, self.address = name, address
         self._password = credentials.password.get_secret_value()
         bracketed = f"[{address}]" if ":" in address else address
@@ -109,9 +119,12 @@ class WindowsHost:
             self.name,
         )
 
-    def job(self, ids: Iterable[str], *, deadline: float = 60) -> list[dict[str, Any]]:
-        """What the host knows of these jobs, in the order of ``ids`` (Get-PatchJob); raises HostError."""
-        return jobs.look(self.run, tuple(ids), deadline)
+    def job(self, ids: Iterable[str] | None = None, *, deadline: float = 60) -> list[dict[str, Any]]:
+        """What the host knows of these jobs, in the order of ``ids``, or of all its jobs (Get-PatchJob).
+
+        An unknown id has facts too, with ``exists`` false. Raises HostError.
+        """
+        return jobs.look(self.run, ids, deadline)
 
     def wait_job(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -73,11 +73,11 @@ def start(run: Run, order: Order, deadline: Deadline, host: str) -> dict[str, An
         _endure(trouble, deadline, host, never)
 
 
-def look(run: Run, ids: tuple[str, ...], deadline: float) -> list[dict[str, Any]]:
-    """The facts of these jobs, in the order asked."""
-    answer = run("Get-PatchJob", deadline=deadline, ids=list(ids))
-    by_id = {facts["id"]: facts for facts in answer["jobs"]}
-    return [by_id[each] for each in ids]
+def look(run: Run, ids: Iterable[str] | None, deadline: float) -> list[dict[str, Any]]:
+    """The facts of these jobs, in the order asked, or of all jobs."""
+    asked: dict[str, Any] = {} if ids is None else {"ids": list(ids)}
+    answer = run("Get-PatchJob", deadline=deadline, **asked)
+    return list(answer["jobs"])
 
 
 def wait(run: Run, id: str, deadline: Deadline, host: str, watch: Watch) -> dict[str, Any]:  # noqa: A002
