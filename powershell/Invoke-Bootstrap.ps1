@@ -14,11 +14,12 @@ try {
     # Secrets are cut out before any cmdlet sees the text: module logging records what cmdlets are given.
     $secrets = $null
     $string = '"((?:[^"\\]|\\.)*)"'
-    $cut = [regex]::Match($text, '(?<!\\)"secrets"\s*:\s*\{((?:"(?:[^"\\]|\\.)*"|[^"{}])*)\}')
+    $pair = "\s*$string\s*:\s*$string\s*"
+    $cut = [regex]::Match($text, "(?<!\\)`"secrets`"\s*:\s*\{($pair(?:,$pair)*)?\s*\}")
     if ($cut.Success) {
         $secrets = @{}
-        foreach ($pair in [regex]::Matches($cut.Groups[1].Value, "$string\s*:\s*$string")) {
-            $secrets[[regex]::Unescape($pair.Groups[1].Value)] = [regex]::Unescape($pair.Groups[2].Value)
+        foreach ($one in [regex]::Matches($cut.Groups[1].Value, $pair)) {
+            $secrets[[regex]::Unescape($one.Groups[1].Value)] = [regex]::Unescape($one.Groups[2].Value)
         }
         $text = $text.Remove($cut.Index, $cut.Length).Insert($cut.Index, '"secrets":null')
     }

@@ -76,18 +76,22 @@ def job(name: str) -> Callable[[_J], _J]:
 
 
 class ScriptFailure(Exception):  # noqa: N818 - it fails, as a script does
-    """What a script throws: ``id`` is the FullyQualifiedErrorId; the defaults are those of the library's New-Failure."""
+    """What a script throws: ``error_id`` is the FullyQualifiedErrorId; the defaults are those of the library's New-Failure."""
 
     def __init__(
-        self, message: str, id: str, type: str = "System.InvalidOperationException", hresult: int = -2146233079
+        self,
+        message: str,
+        error_id: str,
+        exception: str = "System.InvalidOperationException",
+        hresult: int = -2146233079,
     ) -> None:
         super().__init__(message)
-        self.message, self.id, self.type, self.hresult = message, id, type, hresult
+        self.message, self.id, self.exception, self.hresult = message, error_id, exception, hresult
 
     def error(self, name: str | None, line: int = 1) -> dict[str, Any]:
         """The error as the bootstrap and the launcher write it."""
         return {
-            "type": self.type,
+            "type": self.exception,
             "message": self.message,
             "hresult": self.hresult,
             "script": name,
@@ -137,12 +141,12 @@ def answer(host: Host, document: str) -> tuple[str, int]:
         request = json.loads(document)
         name = str(request["name"])
         telling = _recognise(request)
-        value = telling(host, _bind(request))
+        value = telling(host, bind(request["script"], request["parameters"]))
     except ScriptFailure as failure:
         return _compact({"ok": False, "error": failure.error(name)}), 1
     except (ValueError, KeyError, TypeError) as unreadable:
-        failure = ScriptFailure(f"{name}: {unreadable!r}", "RuntimeException", "System.Exception", -2146233088)
-        return _compact({"ok": False, "error": failure.error(name)}), 1
+        broken = ScriptFailure(f"{name}: {unreadable!r}", "RuntimeException", "System.Exception", -2146233088)
+        return _compact({"ok": False, "error": broken.error(name)}), 1
     return _compact({"ok": True, "value": value}), 0
 
 
@@ -156,18 +160,19 @@ def _recognise(request: dict[str, Any]) -> Script:
     return SCRIPTS[known]
 
 
-def _bind(request: dict[str, Any]) -> dict[str, Any]:
+def bind(text: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """Bind the parameters as PowerShell does: names fold case, unknown ones and absent mandatory ones are errors."""
-    head = re.search(r"(?ims)^\[CmdletBinding\(\)\]\s*param\((.*?)^\)", request["script"])
-    declared = re.findall(r"(?im)^\s*(\[Parameter\(Mandatory = \$true\)\])?.*\$(\w+)", head.group(1) if head else "")
+    head = re.search(r"(?ims)^\[CmdletBinding\(\)\]\s*param\((.*?)^\)", text)
+    mandatory = r"(\[Parameter\(Mandatory = \$true\)\])?"
+    declared = re.findall(rf"(?im)^\s*{mandatory}(?:\[[^$]*\])?\$(\w+)", head.group(1) if head else "")
     names = {name.casefold(): name for _, name in declared}
     bound: dict[str, Any] = {}
-    for given, value in request["parameters"].items():
+    for given, value in parameters.items():
         if given.casefold() not in names:
             message = f"A parameter cannot be found that matches parameter name '{given}'."
             raise ScriptFailure(message, "NamedParameterNotFound", _BINDING, _BINDING_CODE)
         bound[names[given.casefold()]] = value
-    if missing := [name for mandatory, name in declared if mandatory and name not in bound]:
+    if missing := [name for needed, name in declared if needed and name not in bound]:
         message = f"Cannot process command because of one or more missing mandatory parameters: {' '.join(missing)}."
         raise ScriptFailure(message, "MissingMandatoryParameter", _BINDING, _BINDING_CODE)
     return bound

@@ -47,7 +47,8 @@ class Engine:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """One request line, one answer line."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -106,13 +107,13 @@ def document(name: str, parameters: dict[str, Any], text: str | None = None) -> 
 
 
 def job_document(
-    id: str, script: str, parameters: dict[str, Any], *, fence: int = 1, secrets: dict[str, str] | None = None
+    job_id: str, script: str, parameters: dict[str, Any], *, fence: int = 1, secrets: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """The parameters of Start-PatchJob for a shipped job."""
     text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
     launcher = (POWERSHELL / "Invoke-PatchJob.ps1").read_text(encoding="utf-8")
     return {
-        "id": id,
+        "id": job_id,
         "script": script,
         "script_text": text,
         "library_text": lab.scripts.library(),
@@ -210,23 +211,28 @@ class Twin:
         return Both(name, json.loads(said["stdout"]), json.loads(told), said["exit_code"], code)
 
     def run_job(
-        self, script: str, parameters: dict[str, Any], *, secrets: dict[str, str] | None = None, id: str | None = None
+        self,
+        script: str,
+        parameters: dict[str, Any],
+        *,
+        secrets: dict[str, str] | None = None,
+        job_id: str | None = None,
     ) -> Both:
         """A shipped job as a real scheduled task on both sides, to its end; the values are its job.json."""
-        id = id or f"test.1.{script}"
-        started = self.run("Start-PatchJob", job_document(id, script, parameters, secrets=secrets))
-        assert started.engine["ok"] and started.lab["ok"], started
-        return self.wait(id)
+        job_id = job_id or f"test.1.{script}"
+        started = self.run("Start-PatchJob", job_document(job_id, script, parameters, secrets=secrets))
+        assert (started.engine["ok"], started.lab["ok"]) == (True, True), started
+        return self.wait(job_id)
 
-    def wait(self, id: str, seconds: float = 60) -> Both:
+    def wait(self, job_id: str, seconds: float = 60) -> Both:
         """Get-PatchJob of both sides once neither runs any more: the values are the facts of this one job."""
         deadline = time.monotonic() + seconds
         while True:
-            both = self.run("Get-PatchJob", {"ids": [id]})
+            both = self.run("Get-PatchJob", {"ids": [job_id]})
             first, second = (side["value"]["jobs"][0] for side in (both.engine, both.lab))
             if "Running" not in (first["task_state"], second["task_state"]) and second["task_state"] != "Queued":
                 return Both(both.name, first, second, 0, 0)
-            assert time.monotonic() < deadline, f"{id} still runs after {seconds} s: {both}"
+            assert time.monotonic() < deadline, f"{job_id} still runs after {seconds} s: {both}"
             time.sleep(0.05)
 
 
@@ -268,7 +274,7 @@ def twin(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Twin]]:
     """Makes two copies of a host: ``twin(state, name="web01")``; without a state the baseline."""
     made: list[Twin] = []
 
-    def make(state: dict[str, Any] | None = None, name: str = "web01") -> Twin:
+    def make(state: dict[str, Any] | None = None, name: str = "web01", speed: float = SPEED) -> Twin:
         number = len(made)
         first, second = (tmp_path / f"{side}{number}" / name for side in ("engine", "lab"))
         for file, content in (state or baseline()).items():
@@ -280,7 +286,7 @@ def twin(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Twin]]:
             for folder in (first, second):
                 (folder / "C" / standard).mkdir(parents=True, exist_ok=True)
         audit = Audit(tmp_path / f"audit{number}.jsonl")
-        host = Host(name, second, "127.0.0.1", frozenset({"app"}), audit, Clock(speed=SPEED), Faults())
+        host = Host(name, second, "127.0.0.1", frozenset({"app"}), audit, Clock(speed=speed), Faults())
         host.parts["tasks"] = Tasks(host)
         made.append(Twin(engine, first, host))
         return made[-1]

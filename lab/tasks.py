@@ -1,0 +1,137 @@
+"""The task scheduler of a lab host: the host's part ``tasks``.
+
+Its state is ``tasks.json``, as the PowerShell engine of the tests keeps it. A started task waits its turn (queued), then
+runs in a thread; what ends it from outside (a boot, a stop, its time limit) sets its stop event, and the task's result
+is 267014. Faults: ``task.queued`` {seconds} keeps it waiting, ``task.blocked`` kills its PowerShell at once, as some
+endpoint protection does: the job's files are there, the task has ended with 1, and nothing ever ran.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from lab.host import Host
+from lab.scripts import JobCut
+
+RUNNING, NEVER_RAN, ENDED, QUEUED = 267009, 267011, 267014, 267045
+START_DELAY = 0.5
+"""Seconds of lab time between Start-ScheduledTask and the task's first act."""
+
+
+@dataclass
+class _Run:
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+class Tasks:
+    r"""Scheduled tasks by their full name (``\EngageIPPatching\<job id>``)."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._work: dict[str, Callable[[threading.Event], int]] = {}
+        self._seconds: dict[str, float] = {}
+        self._runs: dict[str, _Run] = {}
+
+    def register(
+        self, name: str, *, argument: str, seconds: float, description: str, work: Callable[[threading.Event], int]
+    ) -> None:
+        """Make or replace a task of SYSTEM that runs ``work(stop)``, which returns the exit code, for so long at most."""
+        with self.host.edit("tasks.json") as tasks:
+            tasks[name] = {
+                "state": "Ready",
+                "execute": "powershell.exe",
+                "argument": argument,
+                "working": None,
+                "user": "S-1-5-18",
+                "logon": "ServiceAccount",
+                "level": "Highest",
+                "limit": duration(seconds),
+                "priority": 4,
+                "multiple": "IgnoreNew",
+                "description": description,
+                "result": NEVER_RAN,
+                "triggers": [],
+            }
+        self._work[name], self._seconds[name] = work, seconds
+
+    def start(self, name: str) -> None:
+        """Start a task; one that runs is left alone (IgnoreNew)."""
+        with self.host.lock:
+            if name in self._runs:
+                return
+            run = self._runs[name] = _Run()
+            self._note(name, "Queued", last_run=datetime.now().astimezone().isoformat())
+        run.thread = threading.Thread(target=self._run, args=(name, run), name=f"{self.host.name}{name}", daemon=True)
+        run.thread.start()
+
+    def info(self, name: str) -> tuple[str, int] | None:
+        """State and LastTaskResult, or None where there is no such task."""
+        task = self.host.read("tasks.json").get(name)
+        if task is None:
+            return None
+        state = task["state"]
+        return state, {"Running": RUNNING, "Queued": QUEUED}.get(state, task["result"])
+
+    def stop(self, name: str) -> None:
+        """End a running task."""
+        with self.host.lock:
+            run = self._runs.pop(name, None)
+            if run is None:
+                return
+            run.stop.set()
+            self._note(name, "Ready", result=ENDED)
+        if run.thread is not None and run.thread is not threading.current_thread():
+            run.thread.join(5)
+
+    def shutdown(self) -> None:
+        """The machine goes down: what runs is cut."""
+        for name in list(self._runs):
+            self.stop(name)
+
+    def _note(self, name: str, state: str, **more: Any) -> None:
+        with self.host.edit("tasks.json") as tasks:
+            tasks[name] |= {"state": state, **more}
+
+    def _run(self, name: str, run: _Run) -> None:
+        host = self.host
+        queued = host.faults.strike("task.queued", host.name) or {}
+        if host.clock.sleep(START_DELAY + float(queued.get("seconds", 0)), run.stop):
+            return
+        with host.lock:
+            if run.stop.is_set():
+                return
+            self._note(name, "Running")
+        limit = threading.Timer(self._seconds[name] / host.clock.speed, self.stop, [name])
+        limit.daemon = True
+        limit.start()
+        try:
+            blocked = host.faults.strike("task.blocked", host.name) is not None
+            code = 1 if blocked else self._work[name](run.stop)
+        except JobCut:
+            return
+        except Exception:
+            # A fault of the lab itself: loud in its log, and to the client a task that died.
+            logging.getLogger(__name__).exception("%s: task %s", host.name, name)
+            code = 1
+        finally:
+            limit.cancel()
+        with host.lock:
+            if not run.stop.is_set():
+                self._runs.pop(name, None)
+                self._note(name, "Ready", result=code)
+
+
+def duration(seconds: float) -> str:
+    """An XML duration as .NET writes it: 5400 is PT1H30M."""
+    days, rest = divmod(int(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    date = f"{days}D" if days else ""
+    time = "".join(f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M"), (rest, "S")) if n)
+    return f"P{date}T{time}" if time else f"P{date or 'T0S'}"

@@ -1,0 +1,26 @@
+#Requires -Version 5.1
+<#
+.SYNOPSIS
+Gives the lease back; its number stays, so that the next run's is higher.
+.DESCRIPTION
+Answers {released, fence}: whether the host's lease is now free because of this run (also when it had been given back
+before), and the number on the host. A lease with another number is left alone.
+#>
+[CmdletBinding()]
+param(
+    [Parameter(Mandatory = $true)][int]$fence
+)
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+Initialize-PatchingRoot
+Use-Lock -LockName 'lease' -Work {
+    $lease = Get-Lease
+    if ($null -eq $lease) { return [ordered]@{ released = $false; fence = 0 } }
+    $own = $lease.fence -eq $fence
+    if ($own -and -not $lease.released) {
+        $lease.released = $true
+        Write-JsonFile -Path "$(Get-PatchingRoot)\lease.json" -Value $lease
+    }
+    [ordered]@{ released = $own; fence = $lease.fence }
+}

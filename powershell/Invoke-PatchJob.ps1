@@ -1,0 +1,89 @@
+#Requires -Version 5.1
+<#
+.SYNOPSIS
+The launcher of a job: what its scheduled task runs, as <folder>\launcher.ps1.
+.DESCRIPTION
+Runs script.ps1 with the library only when both still have the hashes in job.json, and writes what became of it there:
+running, then succeeded with the result or failed with the error. Exit code 0 or 1. A job that a boot or a kill cuts
+stays 'running', with the boot it ran in.
+#>
+[CmdletBinding()]
+param(
+    [Parameter(Mandatory = $true)][string]$Folder
+)
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+$utf8 = New-Object Text.UTF8Encoding($false)
+
+function Save-Job {
+    <# .SYNOPSIS Replaces job.json; of its own, as the library may be what cannot be trusted. #>
+    $fresh = "$Folder\job.json.new"
+    $bytes = $utf8.GetBytes((ConvertTo-Json -InputObject $job -Depth 12 -Compress))
+    $stream = New-Object IO.FileStream($fresh, [IO.FileMode]::Create)
+    try {
+        $stream.Write($bytes, 0, $bytes.Length)
+        $stream.Flush($true)
+    }
+    finally { $stream.Dispose() }
+    for ($try = 1; ; $try++) {
+        try { return [IO.File]::Replace($fresh, "$Folder\job.json", [NullString]::Value) }
+        catch {
+            # A reader has it open for a moment.
+            if ($try -ge 100) { throw }
+            Start-Sleep -Milliseconds 50
+        }
+    }
+}
+
+function Read-Checked {
+    <# .SYNOPSIS The text of a file of this job, if it is the one that the job was made with. #>
+    param([Parameter(Mandatory = $true)][string]$Name, [Parameter(Mandatory = $true)][string]$Hash)
+    $bytes = [IO.File]::ReadAllBytes("$Folder\$Name")
+    $sha = [Security.Cryptography.SHA256]::Create()
+    $have = ([BitConverter]::ToString($sha.ComputeHash($bytes)) -replace '-').ToLowerInvariant()
+    if ($have -ne $Hash) {
+        $cause = New-Object InvalidOperationException("$Name of job $($job.id) is not the file that the job was made with (SHA-256 $have, not $Hash). Nothing was run.")
+        throw (New-Object Management.Automation.ErrorRecord($cause, 'JobTampered', [Management.Automation.ErrorCategory]::SecurityError, $null))
+    }
+    $utf8.GetString($bytes)
+}
+
+$job = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText("$Folder\job.json", $utf8))
+$secretsFile = "$Folder\secrets.bin"
+# Write-JobProgress of the library looks for this name.
+$PatchJobFolder = $Folder
+$code = 1
+try {
+    . ([ScriptBlock]::Create((Read-Checked -Name 'library.ps1' -Hash $job.library_sha256)))
+    $work = [ScriptBlock]::Create((Read-Checked -Name 'script.ps1' -Hash $job.sha256))
+    $job.boot = Initialize-BootId
+    $job.started = Get-IsoNow
+    $job.state = 'running'
+    Save-Job
+    $arguments = @{}
+    foreach ($one in (Read-JsonFile -Path "$Folder\parameters.json").PSObject.Properties) { $arguments[$one.Name] = $one.Value }
+    if ([IO.File]::Exists($secretsFile)) {
+        $arguments['secrets'] = Unprotect-Secret -Bytes ([IO.File]::ReadAllBytes($secretsFile))
+        # In memory now; a cut job leaves none behind.
+        [IO.File]::Delete($secretsFile)
+    }
+    $all = @(& $work @arguments)
+    if ($all.Count -ne 1) { throw "$($job.script) returned $($all.Count) objects, not one." }
+    $job.result = $all[0]
+    $job.state = 'succeeded'
+    $code = 0
+}
+catch {
+    $cause = $_.Exception.GetBaseException()
+    $line = 0
+    if ($_.InvocationInfo) { $line = $_.InvocationInfo.ScriptLineNumber }
+    $job.error = [ordered]@{ type = $cause.GetType().FullName; message = $cause.Message; hresult = $cause.HResult; script = $job.script; line = $line; id = $_.FullyQualifiedErrorId }
+    $job.state = 'failed'
+}
+finally {
+    if ([IO.File]::Exists($secretsFile)) { [IO.File]::Delete($secretsFile) }
+}
+$job.ended = [datetime]::UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", [Globalization.CultureInfo]::InvariantCulture)
+Save-Job
+exit $code

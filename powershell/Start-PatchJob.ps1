@@ -1,0 +1,71 @@
+#Requires -Version 5.1
+<#
+.SYNOPSIS
+Starts a job, once: a job of this id that was started before is adopted as it is, whatever became of it.
+.DESCRIPTION
+Writes the job's files into a protected folder and runs them as a scheduled task (SYSTEM). Answers {adopted, started,
+job}: 'adopted' when the host knew the job, 'started' when this call started its task, and the facts of Get-PatchJob.
+'parameters' are those of the job's script, 'secrets' a flat object of texts that the script gets as its parameter
+-secrets; they are kept as a DPAPI file until the job begins. The hashes are SHA-256 of the texts as UTF-8.
+#>
+[CmdletBinding()]
+param(
+    [Parameter(Mandatory = $true)][string]$id,
+    [Parameter(Mandatory = $true)][string]$script,
+    [Parameter(Mandatory = $true)][string]$script_text,
+    [Parameter(Mandatory = $true)][string]$library_text,
+    [Parameter(Mandatory = $true)][string]$launcher_text,
+    [Parameter(Mandatory = $true)][string]$sha256,
+    [Parameter(Mandatory = $true)][string]$library_sha256,
+    [Parameter(Mandatory = $true)][string]$launcher_sha256,
+    [Parameter(Mandatory = $true)]$parameters,
+    $secrets = $null,
+    [Parameter(Mandatory = $true)][int]$deadline_seconds,
+    [Parameter(Mandatory = $true)][int]$fence
+)
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+$folder = Get-JobFolder -Id $id
+Initialize-PatchingRoot
+Assert-Fence -Fence $fence
+$utf8 = New-Object Text.UTF8Encoding($false)
+$texts = [ordered]@{ 'script.ps1' = $script_text; 'library.ps1' = $library_text; 'launcher.ps1' = $launcher_text }
+$hashes = @{ 'script.ps1' = $sha256; 'library.ps1' = $library_sha256; 'launcher.ps1' = $launcher_sha256 }
+foreach ($file in $texts.Keys) {
+    if ((Get-BytesHash -Bytes $utf8.GetBytes($texts[$file])) -ne $hashes[$file]) {
+        throw (New-Failure -Id 'JobHash' -Message "$file of job $id did not arrive as it was sent (SHA-256 differs). Nothing was started.")
+    }
+}
+if ($null -ne $secrets -and $secrets -isnot [hashtable]) {
+    throw (New-Failure -Id 'JobSecrets' -Message "The secrets of job $id must be one flat object of texts. Nothing was started.")
+}
+
+# Two runs that start the same job at the same moment: one makes it, the other finds it.
+Use-Lock -LockName 'jobs' -Work {
+    $facts = Get-JobFact -Id $id
+    $adopted = $facts.exists
+    # Made but never run: the first call died half-way. Its task is made again and started.
+    $started = -not $adopted -or ($facts.job.state -eq 'created' -and $facts.task_result -in @($null, 267011L) -and $facts.task_state -notin @('Running', 'Queued'))
+    if (-not $adopted) {
+        $null = [IO.Directory]::CreateDirectory($folder)
+        foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
+        Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
+        if ($null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
+        # Last, since it is what makes the job exist.
+        Write-JsonFile -Path "$folder\job.json" -Value ([ordered]@{
+                id = $id; script = $script; sha256 = $sha256; library_sha256 = $library_sha256; state = 'created'
+                created = Get-IsoNow; started = $null; ended = $null; boot = $null; fence = $fence; result = $null; error = $null
+            })
+    }
+    if ($started) {
+        $action = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$folder\launcher.ps1`" -Folder `"$folder`""
+        # By its SID: the account's name differs from language to language.
+        $principal = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount -RunLevel Highest
+        # 7, the default priority, is background CPU and I/O.
+        $settings = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -Priority 4 -MultipleInstances IgnoreNew -ExecutionTimeLimit (New-TimeSpan -Seconds $deadline_seconds)
+        $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
+        Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
+    }
+    [ordered]@{ adopted = $adopted; started = $started; job = Get-JobFact -Id $id }
+}

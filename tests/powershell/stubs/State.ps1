@@ -1,0 +1,28 @@
+#Requires -Version 5.1
+# For the stubs: the state files in the host's folder, which lies above the folder that is drive C:.
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+function Get-StubFile {
+    param([string]$Name)
+    $drive = (Get-PSDrive -Name C).Root.TrimEnd('/')
+    $drive.Substring(0, $drive.Length - 1) + $Name
+}
+
+function Read-StubState {
+    param([string]$Name)
+    $file = Get-StubFile -Name $Name
+    if ([IO.File]::Exists($file)) { ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($file)) } else { [pscustomobject]@{} }
+}
+
+function Write-StubState {
+    param([string]$Name, $Value)
+    [IO.File]::WriteAllText((Get-StubFile -Name $Name), (ConvertTo-Json -InputObject $Value -Depth 12))
+}
+
+function Get-StubValue {
+    # A property of a state, or $null: strict mode has no other way.
+    param($State, [string]$Name)
+    $property = $State.PSObject.Properties[$Name]
+    if ($null -ne $property) { $property.Value }
+}
