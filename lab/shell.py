@@ -198,7 +198,7 @@ def _whoami(host: Host, process: Process, _: str) -> int:
 
 
 def _ver(_: Host, process: Process, __: str) -> int:
-    return _print(process, "\r\nMicrosoft Windows [Version 10.0.20348.2227]")
+    return _print(process, "\r\nMicrosoft Windows [Version 10.0.17763.5206]")
 
 
 def _echo(_: Host, process: Process, arguments: str) -> int:

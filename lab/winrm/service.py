@@ -16,7 +16,7 @@ from lab.winrm.envelopes import NS, RSP, Request
 from lab.winrm.processes import Process, Program
 from lab.winrm.shells import Shell, Shells
 
-OS_VERSION = "10.0.20348"
+OS_VERSION = "10.0.17763"
 CMD_LIMIT = 8191
 CREATE_PROCESS_LIMIT = 32766
 

@@ -1,0 +1,59 @@
+"""``python -m lab``: an estate in a process of its own.
+
+Prints one JSON line when everything answers (estate file, credentials file, audit file, control URL), then runs until
+SIGTERM, SIGINT, ``POST /stop`` on the control URL, or (``--until-stdin-closes``) until its parent is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from lab.estate import PRESETS, Lab
+from lab.faults import Fault
+
+
+def parse_fault(text: str) -> Fault:
+    """``name[:on[:times]]`` as a fault; ``times`` left out or ``always`` strikes for ever."""
+    name, _, rest = text.partition(":")
+    on, _, times = rest.partition(":")
+    return Fault(name, on or "*", int(times) if times not in ("", "always") else None)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a lab until told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lab", description="An EngageIP estate in a box, on loopback.")
+    parser.add_argument("--dir", type=Path, required=True, help="an empty folder for everything the lab writes")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="acme")
+    parser.add_argument("--speed", type=float, default=1.0, help="how much faster than real time durations pass")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random but the passwords")
+    parser.add_argument("--fault", type=parse_fault, action="append", default=[], metavar="NAME[:ON[:TIMES]]")
+    parser.add_argument("--tap", action="store_true", help="record what the WinRM HTTP ports receive, in wire/")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop when the parent's end of stdin closes")
+    chosen = parser.parse_args(arguments)
+    if chosen.dir.exists() and any(chosen.dir.iterdir()):
+        parser.error(f"{chosen.dir} is not empty: every lab starts in a folder of its own")
+    lab = Lab(PRESETS[chosen.preset], chosen.dir.resolve(), speed=chosen.speed, seed=chosen.seed, tap=chosen.tap)
+    for fault in chosen.fault:
+        lab.declare(fault)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: lab.request_stop())
+    with lab:
+        print(json.dumps(lab.state()), flush=True)
+        if chosen.until_stdin_closes:
+            threading.Thread(target=_watch_stdin, args=(lab,), daemon=True).start()
+        lab.stop_requested.wait()
+    return 0
+
+
+def _watch_stdin(lab: Lab) -> None:
+    sys.stdin.buffer.read()
+    lab.request_stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What an estate of the lab contains, as data: hosts and their roles, databases, sites, updates, folders."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+INSTALLATION = r"C:\Program Files\LogiSense\EngageIP"
+
+_CLASSIFICATIONS = {
+    "Security Updates": "0fa1201d-4330-4fa8-8ae9-b877473b6441",
+    "Critical Updates": "e6cf1350-c01b-414d-a61f-263d14d133b4",
+    "Definition Updates": "e0789628-ce08-4437-be74-2495b842f43b",
+    "Upgrades": "3689bdc8-b205-4af4-8d4a-a63924c5e9d5",
+}
+
+
+@dataclass(frozen=True)
+class UpdateSpec:
+    """An update that Windows Update offers a host; ``ubr`` is the OS revision that it brings (cumulative updates)."""
+
+    kb: str
+    title: str
+    classification: str = "Security Updates"
+    product: str = "Windows Server 2019"
+    reboot: int = 1
+    ubr: int | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further keys of ``updates.json``."""
+
+    @property
+    def id(self) -> str:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"lab:update:{self.kb}:{self.title}"))
+
+    def state(self) -> dict[str, Any]:
+        """The update as ``updates.json`` holds it."""
+        product = {"name": self.product, "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"lab:product:{self.product}"))}
+        classification = {"name": self.classification, "id": _CLASSIFICATIONS[self.classification]}
+        revision = {"ubr": self.ubr} if self.ubr is not None else {}
+        return {
+            "id": self.id,
+            "revision": 200,
+            "title": f"{self.title} ({self.kb})",
+            "kb": [self.kb.removeprefix("KB")],
+            "severity": "Critical" if self.classification == "Security Updates" else "",
+            "categories": [classification, product],
+            "type": "Software",
+            "size": 40_000_000,
+            "reboot": self.reboot,
+            "impact": 0,
+            "installed": False,
+            **revision,
+            **self.more,
+        }
+
+
+CUMULATIVE = UpdateSpec(
+    "KB5034127", "2024-01 Cumulative Update for Windows Server 2019 for x64-based Systems", ubr=5329
+)
+DOTNET = UpdateSpec("KB5033904", "2024-01 Security Update for .NET Framework 4.7.2 for Windows Server 2019", reboot=2)
+# Three that are offered and must not be taken: daily definitions, an upgrade of Windows, a patch of another product.
+DEFENDER = UpdateSpec(
+    "KB2267602", "Security Intelligence Update for Microsoft Defender Antivirus", "Definition Updates",
+    "Microsoft Defender Antivirus", reboot=0,
+)  # fmt: skip
+UPGRADE = UpdateSpec("KB5044284", "Windows Server 2025", "Upgrades", "Windows Server 2025", reboot=1)
+SQL_GDR = UpdateSpec(
+    "KB5029377", "Security Update for SQL Server 2019 RTM GDR", product="Microsoft SQL Server 2019", reboot=2
+)
+
+
+@dataclass(frozen=True)
+class PackageSpec:
+    """A SQL Server patch as a file on the share."""
+
+    name: str = "SQL Server 2019 CU32"
+    kb: str = "KB5054833"
+    build: str = "15.0.4430.1"
+
+    @property
+    def file(self) -> str:
+        return f"SQLServer2019-{self.kb}-x64.exe"
+
+
+@dataclass(frozen=True)
+class SiteSpec:
+    """A portal: its public port, and the private one by which it is checked."""
+
+    name: str
+    port: int
+    check_port: int
+
+
+ADMIN_PORTAL = SiteSpec("AdminPortal", 8080, 8081)
+CUSTOMER_PORTAL = SiteSpec("Portal", 8090, 8091)
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A machine; ``ubr`` is the revision of Windows that it starts with."""
+
+    name: str
+    roles: tuple[str, ...]
+    updates: tuple[UpdateSpec, ...] = (CUMULATIVE, DEFENDER, UPGRADE)
+    ubr: int = 5206
+
+
+@dataclass(frozen=True)
+class LabSpec:
+    """An estate: one SQL Server host, one or more IIS hosts (the first of them runs EngageIP's services)."""
+
+    estate: str
+    hosts: tuple[HostSpec, ...]
+    databases: tuple[str, ...] = ("EngageIP", "Reporting")
+    sites: tuple[SiteSpec, ...] = (ADMIN_PORTAL, CUSTOMER_PORTAL)
+    services: tuple[str, ...] = ("EngageIP Event Manager", "EngageIP Job Service")
+    agent_jobs: tuple[str, ...] = ("EngageIP nightly rating",)
+    package: PackageSpec | None = PackageSpec()
+    sql_version: str = "15.0.4355.3"
+    bucket: str = "acme-backups"
+    working_folder: str = r"D:\Work"
+    https: bool = False
+    """Whether the credentials say HTTPS; WinRM answers on both ports either way."""
+    envelope: int = 500 * 1024
+    """WinRM's MaxEnvelopeSize in bytes; 150 KiB on older hosts."""
+
+    @property
+    def sql_host(self) -> HostSpec:
+        return next(host for host in self.hosts if "mssql" in host.roles)
+
+    @property
+    def app_host(self) -> HostSpec:
+        return next(host for host in self.hosts if "app" in host.roles)
+
+    @property
+    def web_hosts(self) -> tuple[HostSpec, ...]:
+        return tuple(host for host in self.hosts if "iis" in host.roles)
+
+
+_SQL01 = HostSpec("sql01", ("mssql",), (CUMULATIVE, SQL_GDR, DEFENDER, UPGRADE))
+_WEB01 = HostSpec("web01", ("iis", "app"), (CUMULATIVE, DOTNET, DEFENDER, UPGRADE))
+
+PRESETS: dict[str, LabSpec] = {
+    "acme": LabSpec("acme-billing", (_SQL01, _WEB01)),
+    "farm": LabSpec("acme-farm", (_SQL01, _WEB01, HostSpec("web02", ("iis",), (CUMULATIVE, DEFENDER)))),
+    "single": LabSpec(
+        "acme-single", (HostSpec("all01", ("mssql", "iis", "app"), (CUMULATIVE, DOTNET, SQL_GDR, DEFENDER)),)
+    ),
+}
