@@ -1,0 +1,219 @@
+"""The plan: what would happen, in order, frozen under a hash; what is not in it is not installed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from model.estate import Estate, HttpCheck
+from model.policy import FoundUpdate, admit, batches
+from model.records import Record
+from model.words import duration_text
+
+Stage = Literal["quiesce", "backup", "install", "restart", "check", "reopen"]
+
+_HEADINGS: dict[Stage, str] = {
+    "quiesce": "Make the estate quiet",
+    "backup": "Back up",
+    "install": "Install, once every backup is complete, verified and off the servers",
+    "restart": "Restart, each host once those it depends on are ready",
+    "check": "Check, behind the maintenance page",
+    "reopen": "Bring back",
+}
+
+
+class PlanStep(Record):
+    """One step: what is done to what, on which host."""
+
+    stage: Stage
+    subject: str
+    host: str | None = None
+    group: int = 0
+    """Steps of one stage and group may run together; groups run one after the other."""
+    detail: str = ""
+    update: str | None = None
+    """UpdateID of a Windows update, or the package's name."""
+    revision: int | None = None
+    kb: tuple[str, ...] = ()
+    sha256: str | None = None
+    build: str | None = None
+
+    def __str__(self) -> str:
+        on = f"{self.host}: " if self.host else ""
+        return f"{on}{self.subject}" + (f" ({self.detail})" if self.detail else "")
+
+
+class Refusal(Record):
+    """An update that a scan found and that will not be installed."""
+
+    host: str
+    title: str
+    reason: str
+
+
+class Plan(Record):
+    """The frozen list of what will happen; two plans with one hash do the same."""
+
+    estate: str
+    approval: Literal["auto", "approve"]
+    scanned: bool = Field(description="False where no scan has told yet which Windows updates are wanted.")
+    steps: tuple[PlanStep, ...]
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the steps as canonical JSON: what a person approves, and what is then done."""
+        content = self.model_dump(mode="json", exclude={"refused", "approval"})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def of(self, stage: Stage, host: str | None = None) -> tuple[PlanStep, ...]:
+        """The steps of a stage, of one host where named, in order."""
+        return tuple(s for s in self.steps if s.stage == stage and (host is None or s.host == host))
+
+    def admits(self, host: str, update: str, revision: int | None = None) -> bool:
+        """Whether this plan installs that update, in that revision, on that host."""
+        return any(
+            step.update is not None and step.update.casefold() == update.casefold() and step.revision == revision
+            for step in self.of("install", host)
+        )
+
+    @property
+    def installs(self) -> bool:
+        """Whether there is anything to install; also true while no scan has told."""
+        return not self.scanned or any(step.update is not None for step in self.of("install"))
+
+    def lines(self) -> tuple[str, ...]:
+        """The plan for people, one line each, without colour."""
+        return tuple(_lines(self))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield f"Plan for {plan.estate} ({plan.hash[:12]})"
+    stage: Stage | None = None
+    for number, step in enumerate(plan.steps, 1):
+        if step.stage != stage:
+            stage = step.stage
+            yield _HEADINGS[stage]
+        yield f"{number:4}. {step}"
+    if plan.refused:
+        yield "Not installed"
+        for refusal in plan.refused:
+            yield f"    - {refusal.host}: {refusal.title} ({refusal.reason})"
+
+
+def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate]] | None) -> Plan:
+    """What patching this estate would do; ``pending`` is what the last scan found on each host, None without a scan.
+
+    The same estate and the same findings, in whatever order a scan told them, make the same plan.
+    """
+    steps: list[PlanStep] = [*_quiesce(estate), *_backups(estate)]
+    refused: list[Refusal] = []
+    for wave, hosts in enumerate(estate.restart_order(), 1):
+        for host in hosts:
+            found = (
+                None if pending is None else sorted(pending.get(host, ()), key=lambda u: (u.title, u.id, u.revision))
+            )
+            steps += _installs(estate, host, wave, found)
+            judged = admit(found or (), estate.updates)
+            refused += [Refusal(host=host, title=str(a.update), reason=a.reason) for a in judged if not a.admitted]
+    steps += [*_restarts(estate), *_checks(estate), *_reopening(estate)]
+    return Plan(
+        estate=estate.name,
+        approval=estate.review.policy,
+        scanned=pending is not None,
+        steps=tuple(steps),
+        refused=tuple(refused),
+    )
+
+
+def _quiesce(estate: Estate) -> Iterator[PlanStep]:
+    for host, instance in estate.sql.items():
+        for job in instance.agent_jobs.hold:
+            yield PlanStep(stage="quiesce", host=host, subject=f"hold Agent job {job}")
+    limit = f"at most {duration_text(estate.quiet.deadline)}"
+    for host in estate.sql:
+        named = [query.name for query in estate.quiet.busy if query.on == host]
+        what = ", ".join([*named, "Agent jobs", "backups", "long transactions"])
+        yield PlanStep(stage="quiesce", group=1, host=host, subject=f"wait for running work: {what}", detail=limit)
+    for site in estate.engageip.sites:
+        for host in estate.nodes_of(site.name):
+            subject = f"maintenance page instead of {site.name}"
+            yield PlanStep(
+                stage="quiesce", group=2, host=host, subject=subject, detail=f"checks keep {site.check_binding}"
+            )
+    for service in estate.engageip.services:
+        yield PlanStep(stage="quiesce", group=3, host=estate.engageip.host, subject=f"stop service {service}")
+
+
+def _backups(estate: Estate) -> Iterator[PlanStep]:
+    stores = " and ".join(store.name for store in estate.backup.stores)
+    for item in estate.backup_items():
+        yield PlanStep(
+            stage="backup", host=item.host, subject=str(item).removesuffix(f" of {item.host}"), detail=f"to {stores}"
+        )
+
+
+def _installs(estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate] | None) -> Iterator[PlanStep]:
+    for package in estate.updates.packages:
+        if package.on == host:
+            yield PlanStep(
+                stage="install",
+                host=host,
+                group=wave,
+                subject=package.name,
+                detail=f"build {package.build}",
+                update=package.name,
+                kb=(package.kb,) if package.kb else (),
+                sha256=package.sha256,
+                build=package.build,
+            )
+    if found is None:
+        wanted = ", ".join(estate.updates.classifications)
+        yield PlanStep(
+            stage="install", host=host, group=wave, subject="Windows updates", detail=f"not scanned yet: {wanted}"
+        )
+        return
+    judged = [a for a in admit(found, estate.updates) if a.admitted]
+    reasons = {(a.update.id, a.update.revision): a.reason for a in judged}
+    for update in (update for batch in batches(a.update for a in judged) for update in batch):
+        yield PlanStep(
+            stage="install",
+            host=host,
+            group=wave,
+            subject=str(update),
+            detail=reasons[update.id, update.revision],
+            update=update.id,
+            revision=update.revision,
+            kb=update.kb,
+        )
+
+
+def _restarts(estate: Estate) -> Iterator[PlanStep]:
+    for wave, hosts in enumerate(estate.restart_order(), 1):
+        for host in hosts:
+            needs = estate.dependencies_of(host)
+            detail = f"after {', '.join(needs)} {'is' if len(needs) == 1 else 'are'} ready" if needs else ""
+            yield PlanStep(stage="restart", host=host, group=wave, subject="restart", detail=detail)
+
+
+def _checks(estate: Estate) -> Iterator[PlanStep]:
+    for check in estate.checks:
+        nodes = estate.nodes_of(check.http) if isinstance(check, HttpCheck) else (check.on,)
+        for host in nodes:
+            yield PlanStep(stage="check", host=host, subject=check.title, detail=check.severity)
+
+
+def _reopening(estate: Estate) -> Iterator[PlanStep]:
+    for site in estate.engageip.sites:
+        for host in estate.nodes_of(site.name):
+            yield PlanStep(stage="reopen", host=host, subject=f"open {site.name}")
+    for host, instance in estate.sql.items():
+        for job in instance.agent_jobs.hold:
+            yield PlanStep(stage="reopen", group=1, host=host, subject=f"release Agent job {job}")
+    for service in reversed(estate.engageip.services):
+        yield PlanStep(stage="reopen", group=2, host=estate.engageip.host, subject=f"start service {service}")

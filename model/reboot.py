@@ -1,0 +1,121 @@
+"""Restarts: is one due, and has it happened? Judged by several signals, never by 'the port is open'.
+
+Sources: the pending-reboot keys of Component Based Servicing and Windows Update; the volatile registry key as proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import AwareDatetime
+
+from model.records import Answer, PendingReboot
+
+_SURELY_LATER = timedelta(seconds=60)
+"""LastBootUpTime drifts without a restart; only a larger step is one."""
+_CONFIGURING = 2
+
+
+@dataclass(frozen=True)
+class PendingVerdict:
+    """Whether a restart is due, and which signals say so; ``advisory`` ones count only before SQL Server setup."""
+
+    due: bool
+    signals: tuple[str, ...]
+    advisory: tuple[str, ...] = ()
+
+
+def pending_verdict(pending: PendingReboot, *, before_sql_setup: bool = False) -> PendingVerdict:
+    """Whether the host must restart before more is installed.
+
+    Pending file renames are often antivirus noise: they count before SQL Server setup only, whose RebootRequiredCheck
+    fails on them.
+    """
+    signals: list[str] = []
+    if pending.cbs_reboot_pending:
+        signals.append("Component Based Servicing: RebootPending")
+    if pending.windows_update:
+        signals.append("Windows Update: RebootRequired")
+    if pending.packages_pending:
+        signals.append("Component Based Servicing: PackagesPending")
+    renames = tuple(f"PendingFileRenameOperations: {path}" for path in pending.file_renames)
+    if before_sql_setup:
+        return PendingVerdict(bool(signals or renames), (*signals, *renames))
+    return PendingVerdict(bool(signals), tuple(signals), renames)
+
+
+class RestartAsked(Answer):
+    """``restart.json``: the last restart asked for on this host."""
+
+    intent: str
+    boot_id: str | None = None
+    last_boot: AwareDatetime | None = None
+    asked: AwareDatetime | None = None
+
+
+class RebootFacts(Answer):
+    """The answer of Get-RebootState."""
+
+    marker_present: bool
+    last_boot: AwareDatetime
+    now: AwareDatetime | None = None
+    boot_id: str | None = None
+    asked: RestartAsked | None = None
+    uptime_seconds: int | None = None
+    servicing_in_progress: int | None = None
+    logon_ready: bool = False
+
+
+@dataclass(frozen=True)
+class RebootVerdict:
+    """How far a restart is: ``going`` (not down yet), ``configuring`` (up, still at work), ``up`` or ``unknown``."""
+
+    state: Literal["going", "configuring", "up", "unknown"]
+    why: str
+
+
+@dataclass(frozen=True)
+class RebootBefore:
+    """What was written down before a restart was asked for."""
+
+    boot_id: str | None
+    last_boot: datetime
+
+
+def reboot_verdict(
+    facts: RebootFacts | dict[str, Any], intent: str, before: RebootBefore | None = None
+) -> RebootVerdict:
+    """Whether the restart asked for under ``intent`` has happened, and whether Windows has finished booting.
+
+    The proof is the volatile mark: it is gone, and another boot answers. ``before`` is what was known when it was
+    asked for; without it ``restart.json`` of the same intent stands in.
+    """
+    facts = facts if isinstance(facts, RebootFacts) else RebootFacts.model_validate(facts)
+    if facts.marker_present:
+        return RebootVerdict("going", "the mark of this restart is still there: it has not gone down yet")
+    known = before or _from_file(facts, intent)
+    if known is None:
+        return RebootVerdict("unknown", "nothing on the host tells that this restart was asked for")
+    moved = facts.last_boot - known.last_boot > _SURELY_LATER
+    same_boot = known.boot_id is not None and facts.boot_id == known.boot_id
+    no_proof = "no boot id was written down before, and LastBootUpTime has not moved by a minute"
+    rules: tuple[tuple[bool, RebootVerdict], ...] = (
+        (same_boot, RebootVerdict("going", "the boot that answers is the one from before")),
+        (known.boot_id is None and not moved, RebootVerdict("unknown", no_proof)),
+        (
+            facts.servicing_in_progress == _CONFIGURING,
+            RebootVerdict("configuring", "updates are being configured (ServicingInProgress is 2)"),
+        ),
+        (not facts.logon_ready, RebootVerdict("configuring", "the logon screen is not up yet")),
+    )
+    up = f"the mark is gone and another boot answers (LastBootUpTime {facts.last_boot:%Y-%m-%d %H:%M:%S} UTC)"
+    return next((verdict for applies, verdict in rules if applies), RebootVerdict("up", up))
+
+
+def _from_file(facts: RebootFacts, intent: str) -> RebootBefore | None:
+    asked = facts.asked
+    if asked is None or asked.intent != intent or asked.last_boot is None:
+        return None
+    return RebootBefore(asked.boot_id, asked.last_boot)
