@@ -106,17 +106,20 @@ class WindowsHost:
         deadline_seconds: float,
         fence: int,
         patience: float = 300,
+        every: float = 5.0,
     ) -> dict[str, Any]:
         """Start ``script`` as a detached job on the host, or adopt the one of that id; what Start-PatchJob answers.
 
         ``deadline_seconds`` is how long the job may take on the host. Starting is idempotent, so it is repeated for
-        up to ``patience`` seconds when the host is out of reach or the outcome unknown. Raises HostError.
+        up to ``patience`` seconds, ``every`` so often, when the host is out of reach or the outcome unknown.
+        Raises HostError.
         """
         return jobs.start(
             self.run,
             jobs.Order(id, script, dict(parameters), dict(secrets or {}), deadline_seconds, fence),
             Deadline(patience, f"the start of job {id}"),
             self.name,
+            every,
         )
 
     def job(self, ids: Iterable[str] | None = None, *, deadline: float = 60) -> list[dict[str, Any]]:

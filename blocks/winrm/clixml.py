@@ -21,7 +21,8 @@ _ITEM = re.compile(
 _TO_STRING = re.compile(r"<ToString>([^<]*)", re.DOTALL)
 _OBJS = re.compile(r"<Objs\b.*?(?:</Objs>|\Z)", re.DOTALL)
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_CUT_ESCAPE = re.compile(r"(?:_x[0-9A-Fa-f]{0,4}|&\w{0,4})\Z")
+# Half an escape at the end; an underscore that closes a whole one stays.
+_CUT_ESCAPE = re.compile(r"(?:(?<!_x[0-9A-Fa-f]{4})_(?:x[0-9A-Fa-f]{0,4})?|&\w{0,4})\Z")
 
 
 @dataclass(frozen=True)

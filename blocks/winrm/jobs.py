@@ -13,7 +13,7 @@ from blocks.winrm.deadline import Deadline
 from blocks.winrm.errors import DeadlineExceeded, HostError, WaitStopped
 from blocks.winrm.scripts import library, script_text, sha256
 
-_RETRY_EVERY = 2.0
+_RETRY_EVERY = 5.0
 _ONE_CALL = 60.0
 
 
@@ -46,7 +46,7 @@ class Watch:
     every: float
 
 
-def start(run: Run, order: Order, deadline: Deadline, host: str) -> dict[str, Any]:
+def start(run: Run, order: Order, deadline: Deadline, host: str, every: float) -> dict[str, Any]:
     """Start the job or adopt the one that is there; repeated while the host is away, since it is idempotent."""
     text, shared, launcher = script_text(order.script), library(), script_text("Invoke-PatchJob")
     parameters: dict[str, Any] = {
@@ -70,7 +70,7 @@ def start(run: Run, order: Order, deadline: Deadline, host: str) -> dict[str, An
             return run("Start-PatchJob", deadline=min(_ONE_CALL, deadline.left), **parameters)
         except HostError as error:
             trouble = error
-        _endure(trouble, deadline, host, never)
+        _endure(trouble, deadline, host, never, every)
 
 
 def look(run: Run, ids: Iterable[str] | None, deadline: float) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def wait(run: Run, id: str, deadline: Deadline, host: str, watch: Watch) -> dict
         except HostError as error:
             trouble = error
         if trouble is not None:
-            _endure(trouble, deadline, host, watch.stop)
+            _endure(trouble, deadline, host, watch.stop, watch.every)
             continue
         if facts != last and watch.on_progress is not None:
             watch.on_progress(facts)
@@ -124,11 +124,12 @@ def _nothing_runs(facts: Mapping[str, Any]) -> bool:
     return facts.get("task_state") not in ("Running", "Queued")
 
 
-def _endure(trouble: HostError, deadline: Deadline, host: str, stop: threading.Event) -> None:
+def _endure(trouble: HostError, deadline: Deadline, host: str, stop: threading.Event, every: float) -> None:
     """Wait a little after an error that time may mend; raise it otherwise, or when there is no time left."""
     if not (trouble.retryable or trouble.outcome_unknown):
         raise trouble
-    if deadline.left <= _RETRY_EVERY:
+    pause = min(every, _RETRY_EVERY)
+    if deadline.left <= pause:
         raise trouble
-    if stop.wait(_RETRY_EVERY):
+    if stop.wait(pause):
         raise WaitStopped(host, deadline.waiting_for)

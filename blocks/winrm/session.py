@@ -89,8 +89,9 @@ class Session:
             self._protocol = Protocol(
                 target.endpoint,
                 transport=target.transport,
-                username=target.username,
-                password=target.password,
+                # As bytes for basic: requests would write them in Latin-1, which has no '€' (RFC 7617 names UTF-8).
+                username=target.username.encode() if target.transport == "basic" else target.username,
+                password=target.password.encode() if target.transport == "basic" else target.password,
                 # None, not a default: neither proxies nor CA files are taken from the environment.
                 ca_trust_path=target.ca_trust_path,
                 proxy=None,
