@@ -47,7 +47,9 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class S3Store:
-    """One bucket with one pair of keys, on ``address``:``port`` between ``start()`` and ``stop()``."""
+    """One bucket with one pair of keys (random where not given), on ``address``:``port`` while it is started."""
+
+    region = "ca-central-1"
 
     def __init__(
         self,
@@ -58,11 +60,10 @@ class S3Store:
         faults: Faults,
         bucket: str = "acme-backups",
         port: int = 9000,
+        keys: tuple[str, str] | None = None,
     ) -> None:
         self.bucket = bucket
-        self.region = "ca-central-1"
-        self.access_key_id = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode()
-        self.secret_access_key = base64.b64encode(secrets.token_bytes(30)).decode()
+        self.access_key_id, self.secret_access_key = keys or ("AKIA" + secrets.token_hex(8).upper(), _awkward())
         self.endpoint_url = f"http://{address}:{port}"
         self._where = (address, port)
         self._audit = audit
@@ -86,6 +87,10 @@ class S3Store:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+def _awkward() -> str:
+    return secrets.token_hex(16) + '"\u2039&\u20ac'
 
 
 class _Quiet(MotoRequestHandler):  # type: ignore[misc]

@@ -5,7 +5,7 @@ The configuration is the host's ``iis.json``::
     {"sites": {"AdminPortal": {"id": 1, "state": "Started", "path": "C:\\...", "pool": "AdminPortal",
                                "app": "admin-portal" | "customer-portal" | "static",
                                "bindings": [{"protocol": "http", "bindingInformation": "*:8080:", ...}]}},
-     "pools": {"AdminPortal": {"state": "Started", "startMode": "AlwaysRunning" | "OnDemand"}},
+     "pools": {"AdminPortal": {"state": "Started", "startMode": "AlwaysRunning" | "OnDemand", "runtime": "v4.0"}},
      "modules": ["RewriteModule"]}
 
 Whoever changes that file calls ``reload()``. Faults: ``web.error`` (on a site, or host/site; ``status``), ``web.slow``
@@ -116,6 +116,9 @@ class Iis:
         if port not in self._listeners:
             try:
                 self._listeners[port] = Listener(self._host.address, port, self._answer)
+            except PermissionError:
+                # Port 80 on a laptop: nobody can reach it here, but on Windows the site would start.
+                return True
             except OSError:
                 return False
         return True
@@ -188,7 +191,8 @@ class Iis:
     def _by_site(self, name: str, request: Request) -> Answer:
         state = self._host.read("iis.json")
         site = state.get("sites", {}).get(name, {})
-        if state.get("pools", {}).get(site.get("pool"), {}).get("state") != "Started":
+        pool = state.get("pools", {}).get(site.get("pool"), {})
+        if pool.get("state") != "Started":
             return unavailable()
         slow = self._strike("web.slow", name)
         if slow is not None:
@@ -200,7 +204,7 @@ class Iis:
             return Answer(status, page.body, page.headers)
         worker = self._worker(name, site)
         if worker is None:
-            return serve_static(self._host, site, request)
+            return serve_static(self._host, site, pool, request)
         mount = APPLICATIONS[site["app"]].mount
         path, base = request.path.casefold(), mount.casefold()
         if path == base:

@@ -1,8 +1,10 @@
 """A site without an application: files from its folder, and what web.config says of statuses and headers.
 
 Known of web.config: ``httpProtocol/customHeaders``, ``httpErrors`` (responseMode File and ExecuteURL), URL Rewrite's
-``CustomResponse`` where ``iis.json`` lists the module ``RewriteModule`` (IIS does not bring it), ``app_offline.htm``
-where the pool runs managed code. Of a page in .aspx, only the lines that set status and headers are executed.
+``CustomResponse`` where ``iis.json`` lists the module ``RewriteModule`` (IIS does not bring it), and
+``runAllManagedModulesForAllRequests``: with it ASP.NET sees every request, so that ``app_offline.htm`` answers all of
+them, and without it only those for pages of its own. A pool with ``"runtime": ""`` runs no managed code. Of a page in
+.aspx, only the lines that set status and headers are executed.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from lab.web.messages import IIS, Answer, Request, detailed_error
 DEFAULT_DOCUMENTS = ("Default.htm", "Default.asp", "index.htm", "index.html", "iisstart.htm", "default.aspx")
 
 
-def serve_static(host: Host, site: dict[str, Any], request: Request) -> Answer:
+def serve_static(host: Host, site: dict[str, Any], pool: dict[str, Any], request: Request) -> Answer:
     """The answer of a site of files."""
     folder = site["path"]
     try:
@@ -28,18 +30,27 @@ def serve_static(host: Host, site: dict[str, Any], request: Request) -> Answer:
     except ConfigurationError as error:
         return detailed_error(500, 19, str(error))
     if config is None:
-        return _file(host, folder, request)
+        config = ET.Element("configuration")
     if config.find(".//rewrite") is not None and "RewriteModule" not in host.read("iis.json").get("modules", []):
         return detailed_error(500, 19, "The configuration section 'rewrite' cannot be read: no such section.")
-    rewrite = config.find(".//rewrite//action[@type='CustomResponse']")
-    if rewrite is not None:
-        answer = Answer.html(int(rewrite.get("statusCode", "500")), rewrite.get("statusDescription", ""))
-    else:
-        answer = _file(host, folder, request)
+    answer = _offline(host, folder, pool, config, request) or _rewritten(config) or _file(host, folder, request)
     if answer.status >= 400:
         answer = _own_error_page(host, folder, config, answer)
     added = {entry.get("name", ""): entry.get("value", "") for entry in config.iterfind(".//customHeaders/add")}
     return Answer(answer.status, answer.body, {**answer.headers, **added})
+
+
+def _offline(host: Host, folder: str, pool: dict[str, Any], config: ET.Element, request: Request) -> Answer | None:
+    every = config.find(".//modules[@runAllManagedModulesForAllRequests='true']") is not None
+    managed = every or request.path.casefold().endswith((".aspx", ".asmx", ".ashx", ".axd"))
+    return offline_page(host, folder) if managed and pool.get("runtime", "v4.0") else None
+
+
+def _rewritten(config: ET.Element) -> Answer | None:
+    rewrite = config.find(".//rewrite//action[@type='CustomResponse']")
+    if rewrite is None:
+        return None
+    return Answer.html(int(rewrite.get("statusCode", "500")), rewrite.get("statusDescription", ""))
 
 
 def offline_page(host: Host, folder: str) -> Answer | None:
@@ -57,6 +68,8 @@ def _own_error_page(host: Host, folder: str, config: ET.Element, answer: Answer)
             if entry.get("responseMode") == "ExecuteURL":
                 return _page(page)
             return Answer(answer.status, page.read_bytes(), {"Content-Type": "text/html", "Server": IIS})
+    if config.find(".//httpErrors[@existingResponse='Replace']") is not None:
+        return Answer.html(answer.status, "The service is unavailable.")
     return answer
 
 

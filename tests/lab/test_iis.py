@@ -264,49 +264,53 @@ def test_declared_web_errors_strike_one_node_only(bench: Bench) -> None:
 # Maintenance ---------------------------------------------------------------------------------------------------------
 
 FOLDER = r"C:\ProgramData\EngageIPPatching\maintenance"
-CONFIG = (
-    '<configuration><system.webServer><httpErrors errorMode="Custom"><remove statusCode="404"/>'
-    '<error statusCode="404" path="/maintenance.aspx" responseMode="ExecuteURL"/></httpErrors></system.webServer>'
-    "</configuration>"
-)
+ALL_MANAGED = """<configuration><system.webServer><modules runAllManagedModulesForAllRequests="true"/>
+<httpErrors existingResponse="PassThrough"/><httpProtocol><customHeaders><add name="Retry-After" value="600"/>
+</customHeaders></httpProtocol></system.webServer></configuration>"""
+REWRITE = '<c><rewrite><action type="CustomResponse" statusCode="503" statusDescription="back soon"/></rewrite></c>'
+EXECUTE = '<c><httpErrors><error statusCode="404" path="/page.aspx" responseMode="ExecuteURL"/></httpErrors></c>'
 PAGE = '<%@ Page %><% Response.StatusCode = 503; Response.AddHeader("Retry-After", "600"); %><h1>back soon</h1>'
 
 
 @pytest.mark.parametrize(
-    ("files", "modules", "status"),
+    ("files", "extra", "status"),
     [
-        ({"index.html": "back soon"}, [], 404),
-        ({"maintenance.aspx": PAGE, "web.config": CONFIG}, [], 503),
+        ({"app_offline.htm": "back soon", "index.html": "back soon", "web.config": ALL_MANAGED}, {}, 503),
+        ({"app_offline.htm": "back soon", "index.html": "back soon", "web.config": ALL_MANAGED}, {"runtime": ""}, 404),
         (
-            {"web.config": '<c><rewrite><action type="CustomResponse" statusCode="503" statusDescription="back soon"/></rewrite></c>'},
-            ["RewriteModule"],
-            503,
+            {"app_offline.htm": "back soon", "web.config": ALL_MANAGED.replace("PassThrough", "Replace")},
+            {},
+            "The service is unavailable.",
         ),
-        ({"web.config": '<c><rewrite><action type="CustomResponse" statusCode="503"/></rewrite></c>'}, [], 500),
+        ({"index.html": "back soon"}, {}, 404),
+        ({"page.aspx": PAGE, "web.config": EXECUTE}, {}, 503),
+        ({"web.config": REWRITE}, {"modules": ["RewriteModule"]}, 503),
+        ({"web.config": REWRITE}, {}, 500),
     ],
-)  # fmt: skip
+)
 def test_maintenance_site_takes_the_public_binding(
-    bench: Bench, files: dict[str, str], modules: list[str], status: int
+    bench: Bench, files: dict[str, str], extra: dict[str, Any], status: int | str
 ) -> None:
     """Customers see the maintenance page on the public port while the check binding still shows the application."""
     for name, text in files.items():
         bench.host.disk.write(f"{FOLDER}\\{name}", text.encode())
 
     def enter(state: dict[str, Any]) -> None:
-        state["modules"] = modules
+        state["modules"] = extra.get("modules", [])
         public = state["sites"]["AdminPortal"]["bindings"].pop(0)
-        state["pools"]["EngageIPMaintenance"] = {"state": "Started"}
+        state["pools"]["EngageIPMaintenance"] = {"state": "Started", "runtime": extra.get("runtime", "v4.0")}
         state["sites"]["EngageIPMaintenance"] = {
             "id": 9, "state": "Started", "path": FOLDER, "pool": "EngageIPMaintenance", "app": "static",
             "bindings": [public],
         }  # fmt: skip
 
     bench.configure(enter)
-    page = bench.get("/AdminPortal/Login.aspx")
-    assert page.status_code == status
+    page = bench.get("/AdminPortal/pay")
+    assert status in (page.status_code, page.text)
     if status == 503:
         assert "back soon" in page.text
         assert "<%" not in page.text
+        assert bench.client.post(str(page.url), content=b"paid").status_code == 503
     assert "EngageIP 8.6.12" in bench.get(port=8081).text
 
     def leave(state: dict[str, Any]) -> None:
