@@ -22,27 +22,21 @@ from model.estate_file import EstateFaults, Fault, Place, read_document
 from model.estate_rules import rule_faults
 from model.order import default_dependencies, waves
 from model.parts import (
-    CLASSIFICATIONS,
     SYSTEM_DATABASES,
     AgentJobs,
-    Backup,
     EngageIP,
     Host,
-    MssqlPatch,
     Notify,
-    Package,
     Part,
     Restart,
     Review,
     Role,
-    S3Store,
-    ShareStore,
     Site,
     SqlInstance,
-    Store,
-    Updates,
     Window,
 )
+from model.stores import Backup, S3Store, ShareStore, Store
+from model.wanted import CLASSIFICATIONS, MssqlPatch, Package, Updates
 from model.words import EstateName, HostName, TimeZoneName
 
 __all__ = [

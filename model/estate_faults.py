@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from model.estate_file import Document, Fault, Path
-from model.words import did_you_mean, near, shown
+from model.hints import did_you_mean, near, shown
 
 _SECRETS = re.compile(r"pass|pwd|secret|token|(access|api|private).*key|connection", re.IGNORECASE)
 
@@ -42,12 +42,10 @@ def faults_of(error: ValidationError, document: Document, root: type[BaseModel])
 
 def _value_at(data: Any, path: Path) -> Any:
     for part in path:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
+        inside = part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data))
+        if not inside:
             return None
+        data = data[part]
     return data
 
 
@@ -156,21 +154,23 @@ def _told(details: ErrorDetails, root: type[BaseModel], path: Path, data: Any) -
     value = _value_at(data, path)
     field = _field_at(root, path, data)
     example = _example(field, within=bool(path) and isinstance(path[-1], int))
-    if kind in {"value_error", "assertion_error"}:
-        return path, str(context["error"])
-    if kind == "missing":
-        return path, f"is missing; write for example {path[-1]}: {example}" if example else "is missing"
     if kind == "union_tag_not_found":
         return _no_key(root, path, data)
-    if kind == "literal_error":
-        allowed = [str(word) for word in _allowed(context)]
-        return path, f"{shown(value)} is not a {_noun(path)}{did_you_mean(str(value), allowed)}"
-    if kind == "too_short":
-        return path, f"is empty; it needs at least one entry, for example {example}" if example else "is empty"
-    if kind in _EXPECTED:
-        return path, _wrong_type(kind, value, example)
-    text = str(details["msg"]).removeprefix("Input ").replace("should be", "must be")
-    return path, f"{text}, for example {example}" if example else text
+    if kind == "value_error":
+        message = str(context["error"])
+    elif kind == "missing":
+        message = f"is missing; write for example {path[-1]}: {example}"
+    elif kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        message = f"{shown(value)} is not a {_noun(path)}{did_you_mean(str(value), allowed)}"
+    elif kind == "too_short":
+        message = f"is empty; it needs at least one entry, for example {example}"
+    elif kind in _EXPECTED:
+        message = _wrong_type(kind, value, example)
+    else:
+        text = str(details["msg"]).removeprefix("Input ").replace("should be", "must be")
+        message = f"{text}, for example {example}" if example else text
+    return path, message
 
 
 _EXPECTED = {
@@ -199,10 +199,6 @@ def _type_name(value: Any) -> str:
         return "true or false"
     names: dict[type, str] = {str: "text", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
     return names.get(type(value), "empty")
-
-
-def _allowed(context: Mapping[str, Any]) -> list[str]:
-    return re.findall(r"'([^']*)'", str(context.get("expected", "")))
 
 
 def _noun(path: Path) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from model.estate_file import Document, Fault, Path
+from model.hints import did_you_mean, shown
 from model.order import DependencyCycle, default_dependencies, waves
 from model.parts import SYSTEM_DATABASES, Role
-from model.words import did_you_mean, shown, split_url, url_port
+from model.words import split_url, url_port
 
 Found = Iterator[tuple[Path, str]]
 Rule = Callable[[Any], Found]

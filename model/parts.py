@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field
 
 from model.words import (
     Address,
-    AnyPath,
     BlockName,
-    Bucket,
-    Build,
     Distinct,
     Duration,
     HostName,
-    Kb,
     Label,
     LocalPath,
     Number,
-    Prefix,
-    Sha256,
-    SharePath,
     TimeOfDay,
     Url,
     split_url,
@@ -31,10 +24,6 @@ from model.words import (
 
 Role = Literal["mssql", "iis", "app"]
 Transport = Literal["ntlm", "kerberos", "credssp", "certificate", "basic"]
-Classification = Literal[
-    "security", "critical", "rollups", "service-packs", "servicing-stacks", "updates", "feature-packs", "tools"
-]
-CLASSIFICATIONS: tuple[str, ...] = get_args(Classification)
 SYSTEM_DATABASES = ("master", "model", "msdb")
 """Backed up with every instance: logins, jobs and backup history live there (tempdb never is)."""
 
@@ -199,154 +188,6 @@ class EngageIP(Part):
             ]
         ],
         min_length=1,
-    )
-
-
-class ShareStore(Part):
-    """A Windows share that backups go to."""
-
-    share: SharePath = Field(
-        title="Share", description="The share, on a machine that is not patched here.", examples=[r"\\nas01\billing"]
-    )
-    credentials: BlockName = Field(
-        title="Credentials", description="Name of the block with the share's login.", examples=["nas-acme"]
-    )
-
-    @property
-    def name(self) -> str:
-        """The store as records and messages name it."""
-        return self.share
-
-
-class S3Store(Part):
-    """An S3 bucket that backups go to."""
-
-    s3: Bucket = Field(title="S3 bucket", description="The bucket.", examples=["acme-backups"])
-    prefix: Prefix = Field(default="", title="Prefix", description="Folder in the bucket.", examples=["billing/"])
-    credentials: BlockName = Field(
-        title="Credentials", description="Name of the block with the bucket's keys.", examples=["s3-acme"]
-    )
-
-    @property
-    def name(self) -> str:
-        """The store as records and messages name it."""
-        return f"s3://{self.s3}/{self.prefix}"
-
-
-def _store_tag(value: object) -> str | None:
-    if isinstance(value, ShareStore) or (isinstance(value, dict) and "share" in value):
-        return "ShareStore"
-    return "S3Store" if isinstance(value, S3Store) or (isinstance(value, dict) and "s3" in value) else None
-
-
-Store = Annotated[
-    Annotated[ShareStore, Tag("ShareStore")] | Annotated[S3Store, Tag("S3Store")], Discriminator(_store_tag)
-]
-
-
-class Backup(Part):
-    """What is backed up besides databases and the installation folder, and where to."""
-
-    folders: dict[HostName, Annotated[tuple[LocalPath, ...], Distinct]] = Field(
-        default={},
-        title="Working folders",
-        description="Folders to back up, by host.",
-        examples=[{"web01": [r"D:\Work"]}],
-    )
-    stores: tuple[Store, ...] = Field(
-        title="Stores",
-        description="Where every backup goes, off the servers: shares and S3 buckets. A backup counts when all of them hold it.",
-        examples=[[{"share": r"\\nas01\billing", "credentials": "nas-acme"}]],
-        min_length=1,
-    )
-    max_age: Duration | None = Field(
-        default=None,
-        title="Maximal age",
-        description="How old a backup may be that was started before the estate was quiet; what was written since would be lost. Unsaid: none counts.",
-        examples=["2h"],
-    )
-    staging: dict[HostName, LocalPath] = Field(
-        default={},
-        title="Staging folders",
-        description="Where a host writes its archives before they are sent, where that is not its data drive for this system.",
-        examples=[{"sql01": r"E:\Staging"}],
-    )
-
-
-class MssqlPatch(Part):
-    """A SQL Server security patch (GDR), cumulative update or service pack, from its own package."""
-
-    kind: Literal["mssql-patch"] = Field(
-        title="Kind", description="What sort of package it is: mssql-patch.", examples=["mssql-patch"]
-    )
-    name: Label = Field(title="Name", description="What people call it.", examples=["SQL Server 2019 CU32"])
-    on: HostName = Field(title="Host", description="The mssql host that it is installed on.", examples=["sql01"])
-    source: AnyPath = Field(
-        title="Source",
-        description="The package's file, on the host or on a share that the host pulls it from.",
-        examples=[r"\\nas01\billing\packages\SQLServer2019-KB5054833-x64.exe"],
-    )
-    sha256: Sha256 = Field(
-        title="SHA-256", description="The file's hash, checked on the host before it runs.", examples=["9f86d081" * 8]
-    )
-    build: Build = Field(
-        title="Build",
-        description="ProductVersion of the instance once it is installed: the proof that it is.",
-        examples=["15.0.4430.1"],
-    )
-    kb: Kb | None = Field(default=None, title="KB", description="Its KB number.", examples=["KB5054833"])
-    arguments: tuple[Label, ...] = Field(
-        default=(),
-        title="Arguments",
-        description="Further setup arguments, besides /quiet, /IAcceptSQLServerLicenseTerms, /Action=Patch and /InstanceName.",
-        examples=[["/SkipRules=RebootRequiredCheck"]],
-    )
-    credentials: BlockName | None = Field(
-        default=None,
-        title="Credentials",
-        description="Name of the block with the login of the source's share, where it is not one of the backup stores.",
-        examples=["nas-acme"],
-    )
-
-
-Package = MssqlPatch
-"""What ``updates.packages`` holds; msi, exe, msu and engageip-upgrade join as a union discriminated by ``kind``."""
-
-
-class Updates(Part):
-    """Which updates are wanted."""
-
-    classifications: Annotated[tuple[Classification, ...], Distinct] = Field(
-        default=("security", "critical"),
-        title="Classifications",
-        description="Classes of Windows updates to install.",
-        examples=[["security", "critical"]],
-    )
-    kb_accept: Annotated[tuple[Kb, ...], Distinct] = Field(
-        default=(),
-        title="KBs to accept",
-        description="KBs to install whatever their class.",
-        examples=[["KB5034439"]],
-    )
-    kb_reject: Annotated[tuple[Kb, ...], Distinct] = Field(
-        default=(), title="KBs to reject", description="KBs never to install.", examples=[["KB5044284"]]
-    )
-    packages: tuple[Package, ...] = Field(
-        default=(),
-        title="Packages",
-        description="Patches that come as a file: SQL Server patches.",
-        examples=[
-            [
-                {
-                    "kind": "mssql-patch",
-                    "name": "SQL Server 2019 CU32",
-                    "on": "sql01",
-                    "source": r"\\nas01\billing\packages\SQLServer2019-KB5054833-x64.exe",
-                    "sha256": "9f86d081" * 8,
-                    "build": "15.0.4430.1",
-                }
-            ]
-        ],
     )
 
 

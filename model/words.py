@@ -7,7 +7,6 @@ that may be a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import time, timedelta
 from typing import Annotated, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -15,54 +14,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Strict, WithJsonSchema
 
+from model.hints import near, shown
+
 T = TypeVar("T")
 
 _LONGEST = timedelta(days=31)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def near(word: str, known: Iterable[str]) -> str | None:
-    """The known word that ``word`` was probably meant to be, or None."""
-    folded = _folded(word)
-    distances = {k: _distance(folded, _folded(k)) for k in known if abs(len(k) - len(word)) <= _most_slips(word)}
-    best = min(distances, key=lambda k: distances[k], default=None)
-    return best if best is not None and distances[best] <= _most_slips(word) else None
-
-
-def _most_slips(word: str) -> int:
-    return max(1, len(word) // 3)
-
-
-def _distance(one: str, other: str) -> int:
-    """How many letters are to be added, removed or changed (Levenshtein); swapped neighbours count as one."""
-    rows = [list(range(len(other) + 1))]
-    for i, a in enumerate(one):
-        row = [i + 1]
-        for j, b in enumerate(other):
-            row.append(min(rows[-1][j + 1] + 1, row[j] + 1, rows[-1][j] + (a != b)))
-            if i and j and a == other[j - 1] and one[i - 1] == b:
-                row[-1] = min(row[-1], rows[-2][j - 1] + 1)
-        rows.append(row)
-    return rows[-1][-1]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'iis'?``, or the known words where none is near, to append to a message."""
-    known = list(known)
-    meant = near(word, known)
-    if meant is not None:
-        return f"; did you mean '{meant}'?"
-    return f"; known: {', '.join(known)}" if known else ""
-
-
-def _folded(word: str) -> str:
-    return word.casefold().replace("_", "-").replace(" ", "-")
-
-
-def shown(value: object) -> str:
-    """A value as a message may show it: quoted, on one line, at most forty characters."""
-    text = repr(value) if isinstance(value, str) else f"'{value}'"
-    return text if len(text) <= 40 else f"{text[:36]}...'"
 
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -170,9 +127,7 @@ def duration_text(duration: timedelta) -> str:
 def _duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str):
-        raise ValueError("a duration is text with a unit: 2h, 30m, 90s or 1h30m")
-    return parse_duration(value)
+    return parse_duration(str(value))
 
 
 def _clock_time(value: Any) -> Any:
