@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: lab.request_stop())
     with lab:
-        print(json.dumps(lab.state()), flush=True)
+        sys.stdout.write(json.dumps(lab.state()) + "\n")
+        sys.stdout.flush()
         if chosen.until_stdin_closes:
             threading.Thread(target=_watch_stdin, args=(lab,), daemon=True).start()
         lab.stop_requested.wait()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import importlib
 import json
 import re
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from xml.sax.saxutils import escape
 
 from lab.host import Host
+from lab.scripts import SCRIPTS, ScriptFailure
 from lab.shipped import Script, Shipped
 from lab.winrm.processes import Killed, Process
 
@@ -21,26 +20,9 @@ ScriptFunction = Callable[[Host, dict[str, Any]], dict[str, Any]]
 
 SECURITY = "System.Management.Automation.PSSecurityException"
 BINDING = "System.Management.Automation.ParameterBindingException"
+INVALID_JSON = "System.ArgumentException,Microsoft.PowerShell.Commands.ConvertFromJsonCommand"
 COR_E_SYSTEM = -2146233087
-
-
-class Failure(Protocol):
-    """What a script function raises where the real script would throw (``lab.scripts.ScriptFailure``)."""
-
-    type: str
-    message: str
-    hresult: int
-    id: str
-
-
-@dataclass
-class Thrown(Exception):  # noqa: N818 - PowerShell's word
-    """An error that PowerShell itself would throw."""
-
-    type: str
-    message: str
-    hresult: int
-    id: str
+E_INVALIDARG = -2147024809
 
 
 class CommandShell:
@@ -50,12 +32,11 @@ class CommandShell:
     """
 
     def __init__(
-        self, host: Host, *, scripts: Mapping[str, ScriptFunction] | None = None, shipped: Shipped | None = None
+        self, host: Host, *, scripts: Mapping[str, ScriptFunction] = SCRIPTS, shipped: Shipped | None = None
     ) -> None:
         self._host = host
         self._scripts = scripts
         self._shipped = shipped or Shipped()
-        self._greeted: set[str] = set()
 
     def __call__(self, process: Process) -> int:
         line = process.line.strip()
@@ -88,74 +69,66 @@ class CommandShell:
     def _run(self, stdin: bytes) -> tuple[dict[str, Any], int]:
         name = None
         try:
-            try:
-                request = json.loads(stdin.decode("utf-8-sig"))
-            except ValueError as error:
-                raise Thrown("System.ArgumentException", f"Invalid JSON primitive: {error}.", -2147024809,
-                             "System.ArgumentException,Microsoft.PowerShell.Commands.ConvertFromJsonCommand") from None  # fmt: skip
+            request = _read_request(stdin)
             name = request.get("name")
             script = self._recognise(request)
             parameters = bind(script, request.get("parameters") or {})
-            function = self._function(script.name)
             self._host.event("script.run", effect=False, script=script.name)
-            return {"ok": True, "value": function(self._host, parameters)}, 0
+            return {"ok": True, "value": self._scripts[script.name](self._host, parameters)}, 0
         except Killed:
             raise
-        except Exception as failure:  # noqa: BLE001 - a script's failure is told by its answer, the lab's own bugs too
-            return {"ok": False, "error": {**self._told(failure), "script": name, "line": 1}}, 1
+        except ScriptFailure as failure:
+            return {"ok": False, "error": failure.error(name)}, 1
+        except Exception as failure:  # noqa: BLE001 - a bug of the lab must show in the answer and in the audit trail
+            self._host.event("lab.bug", effect=False, script=name, traceback=traceback.format_exc())
+            bug = ScriptFailure(f"a bug of the lab: {failure!r}", "LabBug", f"Lab.{type(failure).__name__}")
+            return {"ok": False, "error": bug.error(name)}, 1
 
     def _recognise(self, request: dict[str, Any]) -> Script:
+        name = request.get("name")
         script = self._shipped.script(str(request.get("script", "")))
-        if script is None:
-            self._host.event("script.refused", effect=False, script=request.get("name"))
-            message = f"The script {request.get('name')} is not one of the shipped scripts: this host's application control policy refuses it."
-            raise Thrown(SECURITY, message, COR_E_SYSTEM, "UnauthorizedAccess")
+        if script is None or script.name not in self._scripts:
+            raise self._refusal(f"The script {name}", str(name))
         if not self._shipped.is_library(str(request.get("library", ""))):
-            self._host.event("script.refused", effect=False, script=f"{script.name} (library)")
-            message = f"The library sent with {script.name} is not the shipped one: this host's application control policy refuses it."
-            raise Thrown(SECURITY, message, COR_E_SYSTEM, "UnauthorizedAccess")
+            raise self._refusal(f"The library that came with {name}", f"{name} (library)")
         return script
 
-    def _function(self, name: str) -> ScriptFunction:
-        scripts = self._scripts if self._scripts is not None else importlib.import_module("lab.scripts").SCRIPTS
-        if name not in scripts:
-            raise NotImplementedError(f"lab.scripts has no function for {name}")
-        function: ScriptFunction = scripts[name]
-        return function
-
-    def _told(self, failure: Exception) -> dict[str, Any]:
-        if all(hasattr(failure, part) for part in ("type", "message", "hresult", "id")):
-            told: Any = failure
-            return {"type": told.type, "message": told.message, "hresult": told.hresult, "id": told.id}
-        self._host.event("lab.bug", effect=False, traceback=traceback.format_exc())
-        kind = type(failure).__name__
-        return {
-            "type": f"Lab.{kind}",
-            "message": f"a bug of the lab: {kind}: {failure}",
-            "hresult": COR_E_SYSTEM,
-            "id": f"Lab.{kind}",
-        }
+    def _refusal(self, what: str, told: str) -> ScriptFailure:
+        self._host.event("script.refused", effect=False, script=told)
+        message = f"{what} is not the shipped one: this host's application control policy refuses it."
+        return ScriptFailure(message, "UnauthorizedAccess", SECURITY, COR_E_SYSTEM)
 
 
 def bind(script: Script, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters under the names that the script declares; raises Thrown as PowerShell's binder would."""
+    """Bind as PowerShell does: names fold case, unknown and missing mandatory parameters raise ScriptFailure."""
     declared = {parameter.name.casefold(): parameter.name for parameter in script.parameters}
     bound = {}
     for name, value in parameters.items():
         if name.casefold() not in declared:
             message = f"A parameter cannot be found that matches parameter name '{name}'."
-            raise Thrown(BINDING, message, COR_E_SYSTEM, f"NamedParameterNotFound,{script.name}")
+            raise ScriptFailure(message, "NamedParameterNotFound", BINDING, COR_E_SYSTEM)
         bound[declared[name.casefold()]] = value
     missing = [p.name for p in script.parameters if p.mandatory and p.name not in bound]
     if missing:
         message = f"Cannot process command because of one or more missing mandatory parameters: {' '.join(missing)}."
-        raise Thrown(BINDING, message, COR_E_SYSTEM, f"MissingMandatoryParameter,{script.name}")
+        raise ScriptFailure(message, "MissingMandatoryParameter", BINDING, COR_E_SYSTEM)
     return bound
 
 
+def _read_request(stdin: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(stdin.decode("utf-8-sig"))
+        if isinstance(request, dict):
+            return request
+        problem = "not an object"
+    except ValueError as error:
+        problem = str(error)
+    raise ScriptFailure(f"Invalid JSON primitive: {problem}.", INVALID_JSON, "System.ArgumentException", E_INVALIDARG)
+
+
 def clixml_error(message: str) -> bytes:
-    """An error record as powershell.exe writes it to a stderr that is not a console."""
-    body = escape(f"{message}").replace("\r\n", "_x000D__x000A_")
+    """Write an error as powershell.exe does to a stderr that is not a console."""
+    body = escape(message)
     return (
         "#< CLIXML\r\n"
         '<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">'

@@ -87,8 +87,9 @@ def fingerprint(text: str) -> str:
 
 
 def without_comments(text: str) -> str:
-    """The text without comment lines and empty lines."""
-    return "\n".join(line for line in _lines(text).split("\n") if not line.lstrip().startswith("#"))
+    """The text without what a sender may strip: block comments, comment lines, indentation and empty lines."""
+    lines = (line.strip() for line in re.sub(r"<#.*?#>", "", _unix(text), flags=re.DOTALL).split("\n"))
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 def _lines(text: str) -> str:
@@ -108,17 +109,18 @@ def _parameters(text: str) -> tuple[Parameter, ...]:
     start = re.search(r"\bparam\s*\(", code, re.IGNORECASE)
     if start is None:
         return ()
-    found, depth, piece = [], 0, ""
+    found, depth, piece, bare = [], 0, "", ""
     for character in code[start.end() :]:
         if depth == 0 and character in ",)":
-            name = re.search(r"\$(\w+)", re.sub(r"\[[^\]$]*\]", "", piece))
+            name = re.search(r"\$(\w+)", bare)
             if name is not None:
                 mandatory = re.search(r"Mandatory(?!\s*=\s*\$false)", piece, re.IGNORECASE) is not None
                 found.append(Parameter(name[1], mandatory))
-            piece = ""
+            piece = bare = ""
             if character == ")":
                 break
             continue
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0)
         piece += character
+        bare += character if depth == 0 else ""  # what stands in brackets are types and attributes
     return tuple(found)

@@ -31,37 +31,37 @@ class Tls:
     bindings: bytes
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """What a listener needs to know: whose it is, who may come in, who answers; TLS and a tap where it has them."""
+
+    host: Host
+    accounts: Accounts
+    service: Service
+    tls: Tls | None = None
+    tap: WireTap | None = None
+
+
 class Listener(http.server.ThreadingHTTPServer):
     """One port of WinRM. ``close`` drops it and every connection that lives on it, as a machine's end does."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self,
-        port: int,
-        host: Host,
-        accounts: Accounts,
-        service: Service,
-        envelope: int,
-        tls: Tls | None,
-        tap: WireTap | None,
-    ) -> None:
-        self.host = host
-        self.accounts = accounts
-        self.service = service
-        self.envelope = envelope
-        self.tls = tls
-        self.tap = tap
+    def __init__(self, port: int, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.ended = threading.Event()
         self._live: set[socket.socket] = set()
         self._lock = threading.Lock()
-        super().__init__((host.address, port), Connection)
-        if tls is not None:
+        super().__init__((endpoint.host.address, port), Connection)
+        if endpoint.tls is not None:
             # The handshake is left to the connection's own thread: a client that never speaks must not block others.
-            self.socket = tls.context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=self.serve_forever, args=(0.05,), name=f"{host.name}-winrm-{port}", daemon=True).start()
+            self.socket = endpoint.tls.context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        name = f"{endpoint.host.name}-winrm-{port}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), name=name, daemon=True).start()
 
     def close(self) -> None:
+        self.ended.set()
         self.shutdown()
         self.server_close()
         with self._lock:
@@ -111,8 +111,11 @@ class Connection(http.server.BaseHTTPRequestHandler):
         self.server.opened(self.connection)
         self._handshake: Handshake | None = None
         self._user: str | None = None
-        if self.server.tap is not None and self.server.tls is None:
-            self.rfile = cast("io.BufferedIOBase", io.BufferedReader(TappedSocket(self.connection, self.server.tap)))
+        self._endpoint = self.server.endpoint
+        self._host = self._endpoint.host
+        if self._endpoint.tap is not None and self._endpoint.tls is None:
+            tapped = io.BufferedReader(TappedSocket(self.connection, self._endpoint.tap))
+            self.rfile = cast("io.BufferedIOBase", tapped)
 
     def finish(self) -> None:
         self.server.closed(self.connection)
@@ -124,7 +127,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if not self.server.host.up.is_set():
+        if self._gone():
             self._hang_up()
         elif self.path == "/wsman-anon/identify" or self.headers.get("WSMANIDENTIFY") == "unauthenticated":
             self._reply(200, envelopes.identified("0.0.0"))  # a stranger must not learn the version
@@ -139,15 +142,17 @@ class Connection(http.server.BaseHTTPRequestHandler):
         """The tokens to send with the answer; None when a refusal has already been sent."""
         scheme, _, value = self.headers.get("Authorization", "").partition(" ")
         try:
-            if scheme.lower() == "basic" and self.server.tls is not None:
+            if scheme.lower() == "basic" and self._endpoint.tls is not None:
                 self._log_on(self._basic(value), "basic")
                 return []
             if scheme.lower() in ("negotiate", "ntlm"):
                 return self._negotiate(scheme, value)
-            if self._user is None or self._handshake is None:
-                raise Refused
         except Refused:
             self._handshake, self._user = None, None
+            self._host.event("winrm.logon_refused", effect=False, transport=scheme.lower())
+            self._deny()
+            return None
+        if self._user is None or self._handshake is None:
             self._deny()
             return None
         return []
@@ -162,13 +167,13 @@ class Connection(http.server.BaseHTTPRequestHandler):
         except UnicodeDecodeError:
             text = raw.decode("latin-1")
         user, _, password = text.partition(":")
-        return self.server.accounts.basic(user, password)
+        return self._endpoint.accounts.basic(user, password)
 
     def _negotiate(self, scheme: str, value: str) -> list[str] | None:
         if self._handshake is None or self._handshake.complete:
             # A client may start over on a live connection: what the old handshake sealed is gone then.
             self._user = None
-            self._handshake = self.server.accounts.handshake(self.server.tls.bindings if self.server.tls else None)
+            self._handshake = self._endpoint.accounts.handshake(self._bindings())
         try:
             token = base64.b64decode(value, validate=True)
         except binascii.Error:
@@ -181,15 +186,18 @@ class Connection(http.server.BaseHTTPRequestHandler):
         return [f"{scheme} {base64.b64encode(answer).decode()}"] if answer else []
 
     def _log_on(self, user: str, transport: str) -> None:
-        host = self.server.host
-        if host.faults.strike("winrm.refuse_logon", host.name) is not None:
+        if self._host.faults.strike("winrm.refuse_logon", self._host.name) is not None:
             raise Refused
         if self._user is None:
-            host.event("winrm.logon", effect=False, user=user, transport=transport, tls=self.server.tls is not None)
+            tls = self._endpoint.tls is not None
+            self._host.event("winrm.logon", effect=False, user=user, transport=transport, tls=tls)
         self._user = user
 
+    def _bindings(self) -> bytes | None:
+        return self._endpoint.tls.bindings if self._endpoint.tls else None
+
     def _deny(self, challenge: str | None = None) -> None:
-        offers = [challenge] if challenge else ["Negotiate", *(['Basic realm="WSMAN"'] if self.server.tls else [])]
+        offers = [challenge] if challenge else ["Negotiate", *(['Basic realm="WSMAN"'] if self._endpoint.tls else [])]
         self._reply(401, headers=[("WWW-Authenticate", offer) for offer in offers])
 
     # Answers ---------------------------------------------------------------------------------------------------------
@@ -199,37 +207,41 @@ class Connection(http.server.BaseHTTPRequestHandler):
         if not body:  # the empty request with which clients set their encryption up
             self._reply(200, headers=headers)
             return
-        sealed_by = self._handshake if self.headers.get("Content-Type", "").startswith("multipart/encrypted") else None
-        if len(body) > self.server.envelope:
+        if len(body) > self._endpoint.service.envelope:
             self._reply(413)  # what a host's HTTP layer says, before WS-Management sees it
             return
+        sealed = self.headers.get("Content-Type", "").startswith("multipart/encrypted")
+        if not sealed and self._endpoint.tls is None:
+            self._reply(500)  # AllowUnencrypted is false
+            return
+        sealed_by = self._handshake if sealed else None
         try:
-            if self.headers.get("Content-Type", "").startswith("multipart/encrypted"):
-                if sealed_by is None:
-                    raise Refused
-                body = sealing.unseal(sealed_by, body)
-            elif self.server.tls is None:
-                self._reply(500)  # AllowUnencrypted is false
-                return
-            request = envelopes.parse(body)
+            request = envelopes.parse(sealing.unseal(sealed_by, body) if sealed_by else body)
         except (Refused, Malformed):
             self._reply(400)
             return
         self._carry_out(request, sealed_by, headers)
 
     def _carry_out(self, request: Request, sealed_by: Handshake | None, headers: list[tuple[str, str]]) -> None:
-        host = self.server.host
-        if (stall := host.faults.strike("winrm.stall", host.name, action=request.kind)) is not None:
-            host.clock.sleep(float(stall.get("seconds", 3600)))
+        stall = self._strike("winrm.stall", request)
+        if stall is not None and self._host.clock.sleep(float(stall.get("seconds", 3600)), self.server.ended):
+            return
         caller = Caller(self._user or "", self.client_address[0], self.headers.get("Host", ""))
-        answer = self.server.service.answer(request, caller)
-        if not host.up.is_set() or host.faults.strike("winrm.drop", host.name, action=request.kind) is not None:
+        answer = self._endpoint.service.answer(request, caller)
+        if self._gone() or self._strike("winrm.drop", request) is not None:
             answer.undo()
             self._hang_up()
             return
         self._deliver(answer, sealed_by, headers)
-        if host.faults.strike("winrm.close_connections", host.name, action=request.kind) is not None:
+        if self._strike("winrm.close_connections", request) is not None:
             self._hang_up()
+
+    def _strike(self, fault: str, request: Request) -> dict[str, Any] | None:
+        return self._host.faults.strike(fault, self._host.name, action=request.kind)
+
+    def _gone(self) -> bool:
+        """Whether the machine, or the service, went away while this connection's thread was busy."""
+        return self.server.ended.is_set() or not self._host.up.is_set()
 
     def _deliver(self, answer: Answer, sealed_by: Handshake | None, headers: list[tuple[str, str]]) -> None:
         try:

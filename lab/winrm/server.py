@@ -6,7 +6,7 @@ import threading
 
 from lab.host import Host
 from lab.winrm.accounts import Accounts
-from lab.winrm.http import Listener, Tls
+from lab.winrm.http import Endpoint, Listener, Tls
 from lab.winrm.processes import Program
 from lab.winrm.service import Service
 from lab.winrm.shells import Quotas, Shells
@@ -49,6 +49,7 @@ class WinRM:
         """Listen; does nothing where it already does."""
         with self._lock:
             if not self._listeners:
+                self.shells.accepting = True
                 self._listeners.append(self._listen(HTTP_PORT, None))
                 if self._tls is not None:
                     self._listeners.append(self._listen(HTTPS_PORT, self._tls))
@@ -67,5 +68,4 @@ class WinRM:
             (self.boot if started else self.shutdown)()
 
     def _listen(self, port: int, tls: Tls | None) -> Listener:
-        tap = self.tap if tls is None else None
-        return Listener(port, self._host, self._accounts, self._service, self.shells.quotas.envelope, tls, tap)
+        return Listener(port, Endpoint(self._host, self._accounts, self._service, tls, self.tap))

@@ -47,6 +47,11 @@ class Service:
         self._shells = shells
         self._program = program
 
+    @property
+    def envelope(self) -> int:
+        """The largest request that is taken, in bytes."""
+        return self._shells.quotas.envelope
+
     def answer(self, request: Request, caller: Caller) -> Answer:
         """Do what is asked; faults become answers."""
         if request.kind == "Identify":

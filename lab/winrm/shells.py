@@ -47,12 +47,15 @@ class Shells:
 
     def __init__(self, quotas: Quotas, clock: Clock) -> None:
         self.quotas = quotas
+        self.accepting = True
         self._clock = clock
         self._lock = threading.Lock()
         self._shells: dict[str, Shell] = {}
 
     def open(self, user: str, shell_id: str, environment: dict[str, str], idle_timeout: float) -> Shell:
         with self._lock:
+            if not self.accepting:
+                raise faults.shell_not_found(shell_id)
             self._end_idle()
             users = {shell.user for shell in self._shells.values()}
             if user not in users and len(users) >= self.quotas.shell_users:
@@ -90,6 +93,7 @@ class Shells:
     def end_all(self) -> None:
         """The machine or its WinRM service goes: nothing of a shell outlives it."""
         with self._lock:
+            self.accepting = False
             shells, self._shells = list(self._shells.values()), {}
         for shell in shells:
             shell.end()
