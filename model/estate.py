@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from model.backups import Backup, S3Store, ShareStore, Store
 from model.checks import (
     BusyQuery,
     Check,
@@ -35,7 +36,6 @@ from model.parts import (
     SqlInstance,
     Window,
 )
-from model.stores import Backup, S3Store, ShareStore, Store
 from model.wanted import CLASSIFICATIONS, MssqlPatch, Package, Updates
 from model.words import EstateName, HostName, TimeZoneName
 
