@@ -1,0 +1,190 @@
+"""How a SQL Server comes up: refused, stalling, paused or in script upgrade, recovering, online, Agent.
+
+What a client sees in each phase is in ``Gate``; how long each lasts is in ``Durations`` (lab seconds). Faults:
+``sql.slow_recovery`` {seconds} on a database, ``sql.recovery_fails`` on a database (SUSPECT), ``sql.upgrade_fails`` on the
+host (912, 3417, the service stops), ``sql.slow_start`` {seconds} on the host, ``sql.agent_fails`` on the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from lab.sql.errors import Message, SqlError, no_database, no_login
+
+if TYPE_CHECKING:
+    from lab.sql.instance import SqlInstance
+
+
+class Phase(Enum):
+    """Where the instance stands."""
+
+    DOWN = "connections are refused"
+    STALLING = "TCP is accepted, PRELOGIN is not answered"
+    PAUSED = "logins are refused with 17142"
+    UPGRADING = "logins are refused with 18401, but for administrators"
+    RECOVERING = "master is ONLINE, others are RECOVERING"
+    ONLINE = "every database has been recovered"
+
+
+@dataclass
+class Durations:
+    """How long things last, in lab seconds."""
+
+    listen: float = 8.0
+    stall: float = 4.0
+    paused: float = 5.0
+    upgrade: float = 40.0
+    recover: float = 6.0
+    agent: float = 5.0
+    backup: float = 20.0
+    verify: float = 4.0
+    restore: float = 10.0
+    checkdb: float = 5.0
+
+
+REFUSED = Message(
+    10061,
+    20,
+    0,
+    "A network-related or instance-specific error occurred while establishing a connection to SQL Server. The server was not found or was not accessible. "
+    "Verify that the instance name is correct and that SQL Server is configured to allow remote connections. (provider: TCP Provider, error: 0 - No "
+    "connection could be made because the target machine actively refused it.)",
+)
+TIMEOUT = Message(
+    -2,
+    11,
+    0,
+    "Connection Timeout Expired.  The timeout period elapsed while attempting to consume the pre-login handshake acknowledgement.  This could be because "
+    "the pre-login handshake failed or the server was unable to respond back in time.",
+)
+_PAUSED = "SQL Server service has been paused. No new connections will be allowed. To resume the service, use SQL Computer Manager or the Services application in Control Panel."
+
+
+class Gate:
+    """Who is let in, and what the others are told."""
+
+    def __init__(self, instance: SqlInstance) -> None:
+        self._instance = instance
+
+    def check_open(self) -> None:
+        """For callers within the lab's process: what a socket would have met before any login."""
+        phase = self._instance.phase
+        if phase is Phase.DOWN:
+            raise SqlError(REFUSED)
+        if phase is Phase.STALLING:
+            raise SqlError(TIMEOUT)
+
+    def admit(self, user: str | None, password: str | None, database: str) -> tuple[str, bool, str]:
+        """Login name, whether it is sysadmin, and the database to begin in; SqlError for a refusal. No user: the service account."""
+        instance = self._instance
+        if instance.phase is Phase.PAUSED:
+            raise SqlError(Message(17142, 14, 1, _PAUSED))
+        name, sysadmin = instance.service_account, True
+        if user is not None:
+            login = next((one for key, one in instance.logins.items() if key.casefold() == user.casefold()), None)
+            refused = instance.host.faults.strike("sql.login_refused", user) is not None
+            if login is None or login.password != password or refused:
+                raise SqlError(no_login(user))
+            name, sysadmin = login.name, login.sysadmin
+        if instance.phase is Phase.UPGRADING and not sysadmin:
+            text = f"Login failed for user '{name}'. Reason: Server is in script upgrade mode. Only administrator can connect at this time."
+            raise SqlError(Message(18401, 14, 1, text))
+        return name, sysadmin, self._database(name, database or "master")
+
+    def _database(self, name: str, database: str) -> str:
+        instance = self._instance
+        entry = instance.databases.find(database)
+        if entry is None:
+            raise SqlError(no_database(database), no_login(name))
+        refusal = entry.refusal()
+        if refusal:
+            first = [refusal] if entry.state == "RECOVERING" else []
+            raise SqlError(*first, no_database(database), no_login(name))
+        if entry.access == "SINGLE_USER" and any(s.database == entry.name for s in instance.sessions()):
+            text = f"Database '{entry.name}' is already open and can only have one user at a time."
+            raise SqlError(Message(924, 14, 1, text), no_database(database), no_login(name))
+        return entry.name
+
+
+class Start:
+    """One start of the service, from the first second to the Agent; ``epoch`` is how it learns that it was cut short."""
+
+    def __init__(self, instance: SqlInstance, epoch: int) -> None:
+        self._instance, self._epoch = instance, epoch
+
+    def run(self) -> None:
+        """Go through the phases; returns early when the service is stopped meanwhile."""
+        instance, lasts = self._instance, self._instance.durations
+        instance.begin_start()
+        slow = instance.host.faults.strike("sql.slow_start", instance.host.name)
+        if not self._wait(lasts.listen + (float(slow.get("seconds", 60)) if slow is not None else 0)):
+            return
+        instance.enter(Phase.STALLING)
+        if not self._wait(lasts.stall):
+            return
+        if instance.scripts_pending:
+            if not self._upgrade():
+                return
+        else:
+            instance.enter(Phase.PAUSED)
+            if not self._wait(lasts.paused):
+                return
+        instance.enter(Phase.RECOVERING)
+        if not self._recover():
+            return
+        instance.enter(Phase.ONLINE)
+        self._agent()
+
+    def _wait(self, seconds: float) -> bool:
+        return self._instance.sleep(seconds, self._epoch)
+
+    def _upgrade(self) -> bool:
+        instance = self._instance
+        instance.enter(Phase.UPGRADING)
+        instance.host.event("sql.script_upgrade", build=instance.build)
+        instance.log("Server is in script upgrade mode. Only administrator can connect at this time.", 18401)
+        failing = instance.host.faults.strike("sql.upgrade_fails", instance.host.name)
+        if not self._wait(instance.durations.upgrade * (0.5 if failing is not None else 1)):
+            return False
+        if failing is None:
+            instance.scripts_done()
+            return True
+        text = (
+            "Script level upgrade for database 'master' failed because upgrade step 'msdb110_upgrade.sql' encountered error 2714, state 6, severity 25. "
+            "This is a serious error condition which might interfere with regular operation and the database will be taken offline."
+        )
+        instance.log(text, 912)
+        instance.log(
+            "Cannot recover the master database. SQL Server is unable to run. Restore master from a full backup, repair it, or rebuild it.",
+            3417,
+        )
+        instance.host.event("sql.script_upgrade_failed", build=instance.build, errors=[912, 3417])
+        instance.die()
+        return False
+
+    def _recover(self) -> bool:
+        instance = self._instance
+        for entry in [e for e in instance.databases if e.state == "RECOVERING"]:
+            seconds = (
+                entry.spec.recovery_seconds if entry.spec.recovery_seconds is not None else instance.durations.recover
+            )
+            slow = instance.host.faults.strike("sql.slow_recovery", entry.name)
+            if not self._wait(float(slow.get("seconds", seconds * 10)) if slow is not None else seconds):
+                return False
+            entry.state = (
+                "SUSPECT" if instance.host.faults.strike("sql.recovery_fails", entry.name) is not None else "ONLINE"
+            )
+            instance.host.event("sql.database_recovered", effect=False, database=entry.name, state=entry.state)
+        return True
+
+    def _agent(self) -> None:
+        instance = self._instance
+        if instance.is_express or not instance.agent_wanted or not self._wait(instance.durations.agent):
+            return
+        if instance.host.faults.strike("sql.agent_fails", instance.host.name) is not None:
+            instance.mark(instance.agent_service, "Stopped")
+            return
+        instance.agent.start()
+        instance.mark(instance.agent_service, "Running")

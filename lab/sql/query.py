@@ -1,0 +1,276 @@
+"""T-SQL queries into SQLite: read by sqlglot, with functions, names and literals put in terms of the lab's database."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.sqlite import SQLite
+from sqlglot.errors import SqlglotError
+
+from lab.sql.errors import error, syntax
+from lab.sql.functions import DATE_PARTS, FUNCTIONS, GLOBALS
+from lab.sql.lexer import Token
+from lab.sql.values import Type, parse_type, type_of
+
+logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns of what is refused here anyway
+
+_STATEMENTS = (exp.Select, exp.SetOperation, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Subquery)
+# The functions that SQLite has with T-SQL's meaning. All others are ours (``t_...``), or error 195.
+_SAME = (
+    exp.Count,
+    exp.Sum,
+    exp.Min,
+    exp.Max,
+    exp.Avg,
+    exp.GroupConcat,
+    exp.Coalesce,
+    exp.Nullif,
+    exp.If,
+    exp.Case,
+    exp.Cast,
+)
+_SAME += (exp.TryCast, exp.Convert, exp.Exists, exp.RowNumber, exp.And, exp.Or)
+
+
+class Backticked(SQLite):
+    """SQLite with names in backticks: it takes a wrong name in double quotes for a string, and answers."""
+
+    class Tokenizer(SQLite.Tokenizer):
+        IDENTIFIERS = ["`"]  # noqa: RUF012 - sqlglot's way
+
+
+def tree(words: list[Token], before: str = "", after: str = "") -> exp.Expression:
+    """The syntax tree of these words; errors 102, 137 and 195 for what the lab does not know."""
+    text = f"{before} {' '.join(_spelled(words))} {after}"
+    try:
+        found = sqlglot.parse_one(text, read="tsql")
+    except (SqlglotError, RecursionError, ValueError) as refusal:
+        details = getattr(refusal, "errors", None) or [{}]
+        near = re.sub(r"\bt_(\w+)", r"\1", str(details[0].get("highlight") or (words[-1].text if words else "")))
+        raise syntax(near) from None
+    if not isinstance(found, _STATEMENTS):
+        raise syntax(words[0].text)
+    for node in found.find_all(exp.Func, exp.Command):
+        if isinstance(node, exp.Command):
+            raise syntax(words[0].text)
+        known = node.name.lower().startswith("t_") if isinstance(node, exp.Anonymous) else isinstance(node, _SAME)
+        if not known and not isinstance(node.parent, exp.Dot):
+            name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
+            raise error(195, f"'{name}' is not a recognized built-in function name.", 15, 10)
+    return found
+
+
+def _spelled(words: list[Token]) -> Iterator[str]:
+    date_part = False
+    for number, word in enumerate(words):
+        following = words[number + 1].text if number + 1 < len(words) else ""
+        preceding = words[number - 1].text if number else ""
+        lower = word.text.lower()
+        if word.kind == "word" and lower in FUNCTIONS and following == "(" and preceding != ".":
+            date_part = lower in DATE_PARTS
+            yield f"t_{lower}"
+        elif word.kind == "word" and lower == "current_timestamp":
+            yield "t_getdate()"
+        elif word.kind == "string":
+            yield "'" + word.value.replace("'", "''") + "'"
+        elif word.kind == "variable" and lower.startswith("@@"):
+            if lower[2:] not in GLOBALS:
+                raise error(137, f'Must declare the scalar variable "{word.text}".', 15, 2)
+            yield f"t_global('{lower[2:]}')"
+        elif date_part and word.kind == "word":
+            date_part = False
+            yield f"'{lower}'"
+        else:
+            yield word.text
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table of a query: where it lies in SQLite, and its columns with their types."""
+
+    schema: str
+    table: str
+    columns: dict[str, Type]
+
+
+Find = Callable[[list[str]], Source]
+"""Finds a table by the parts of its name (database, schema, table; fewer where fewer were written); SqlError 208."""
+
+
+@dataclass
+class Compiled:
+    """A query in SQLite's words; ``columns`` are (name, type) with None where only the values will tell."""
+
+    sql: str
+    binds: set[str]
+    columns: list[tuple[str, Type | None]] | None
+    assigns: list[str] = field(default_factory=list)
+    writes: bool = False
+
+
+def compile_query(original: exp.Expression, find: Find) -> Compiled:
+    """Put one tree into SQLite's words."""
+    root = original.copy()
+    sources = _place_tables(root, find)
+    assigns = _take_assignments(root)
+    columns = _columns(root, sources)
+    binds: set[str] = set()
+    root = root.transform(lambda node: _rewrite(node, binds))
+    return Compiled(
+        root.sql(dialect=Backticked),
+        binds,
+        columns,
+        assigns,
+        isinstance(root, exp.Insert | exp.Update | exp.Delete | exp.Drop),
+    )
+
+
+def table_parts(node: exp.Table) -> list[str]:
+    """The written parts of a table's name."""
+    return [part.name for part in node.parts] if node.args.get("db") is not None else [node.name]
+
+
+def _place_tables(root: exp.Expression, find: Find) -> dict[str, Source]:
+    common = {cte.alias_or_name.casefold() for cte in root.find_all(exp.CTE)}
+    found: dict[str, Source] = {}
+    for lateral in root.find_all(exp.Lateral):
+        raise syntax(lateral.alias or "APPLY")
+    for node in list(root.find_all(exp.Table)):
+        if not isinstance(node.this, exp.Identifier):
+            raise syntax(node.sql(dialect="tsql"))
+        parts = [("#" if node.this.args.get("temporary") else "") + node.name]
+        parts = [
+            p.name if isinstance(p, exp.Expression) else ""
+            for p in (node.args.get("catalog"), node.args.get("db"))
+            if p is not None
+        ] + parts
+        if len(parts) == 1 and parts[0].casefold() in common:
+            continue
+        source = find(parts)
+        alias = node.alias or node.name
+        node.set("this", exp.to_identifier(source.table, quoted=True))
+        node.set("db", exp.to_identifier(source.schema, quoted=True))
+        node.set("catalog", None)
+        node.set("hints", None)
+        target = isinstance(node.parent, exp.Insert | exp.Delete | exp.Update | exp.Drop | exp.Schema)
+        if not target and not node.alias:
+            node.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+        found[alias.casefold()] = source
+    return found
+
+
+def _take_assignments(root: exp.Expression) -> list[str]:
+    """``SELECT @x = 1``: the names, with the projections left as plain expressions."""
+    if not isinstance(root, exp.Select):
+        return []
+    pairs = [p for p in root.expressions if isinstance(p, exp.EQ) and isinstance(p.this, exp.Parameter)]
+    if not pairs:
+        return []
+    if len(pairs) != len(root.expressions):
+        raise error(
+            141,
+            "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.",
+            15,
+        )
+    root.set("expressions", [p.expression for p in pairs])
+    return [p.this.name.lower() for p in pairs]
+
+
+def _columns(root: exp.Expression, sources: dict[str, Source]) -> list[tuple[str, Type | None]] | None:
+    if isinstance(root, exp.Insert | exp.Delete | exp.Update):
+        returning = root.args.get("returning")
+        projections = returning.expressions if returning else None
+    else:
+        top: Any = root
+        while isinstance(top, exp.SetOperation | exp.Subquery):
+            top = top.this
+        projections = top.expressions if isinstance(top, exp.Select) else None
+    if projections is None:
+        return None
+    found: list[tuple[str, Type | None]] = []
+    for projection in projections:
+        if projection.is_star:
+            wanted = projection.table.casefold() if isinstance(projection, exp.Column) else ""
+            for alias, source in sources.items():
+                if not wanted or alias == wanted:
+                    found += list(source.columns.items())
+        else:
+            found.append(
+                (
+                    projection.alias_or_name if isinstance(projection, exp.Alias | exp.Column) else "",
+                    infer(projection, sources),
+                )
+            )
+    return found
+
+
+def infer(node: Any, sources: dict[str, Source]) -> Type | None:
+    """The type of an expression as far as its shape tells; None where only the values can."""
+    match node:
+        case exp.Alias() | exp.Paren() | exp.Min() | exp.Max() | exp.Collate() | exp.Neg():
+            return infer(node.this, sources)
+        case exp.Column():
+            wanted = [sources[node.table.casefold()]] if node.table.casefold() in sources else sources.values()
+            types = [t for s in wanted for name, t in s.columns.items() if name.casefold() == node.name.casefold()]
+            return types[0] if types else None
+        case exp.Cast() | exp.TryCast():
+            return parse_type(node.to.sql(dialect="tsql"))
+        case exp.Convert():
+            return parse_type(node.this.sql(dialect="tsql"))
+        case exp.Count():
+            return Type("bigint" if node.args.get("big_int") else "int")
+        case exp.Sum() | exp.Avg():
+            inner = infer(node.this, sources)
+            return Type("decimal", 38, inner.scale) if inner and inner.name in ("decimal", "money") else inner
+        case exp.Coalesce() | exp.Nullif():
+            return infer(node.this, sources)
+        case exp.If():
+            return infer(node.args["true"], sources)
+        case exp.Case():
+            return next((t for t in (infer(i.args["true"], sources) for i in node.args["ifs"]) if t), None)
+        case exp.Subquery():
+            inner_select = node.this
+            return infer(inner_select.expressions[0], sources) if isinstance(inner_select, exp.Select) else None
+        case exp.Anonymous():
+            return FUNCTIONS[node.name.lower()[2:]].type if node.name.lower()[2:] in FUNCTIONS else None
+        case exp.Literal():
+            return type_of(node.name) if node.is_string else None
+    return None
+
+
+def _rewrite(node: exp.Expression, binds: set[str]) -> exp.Expression:
+    match node:
+        case exp.Parameter():
+            binds.add(node.name.lower())
+            return exp.Placeholder(this=node.name.lower())
+        case exp.Add():
+            return exp.Anonymous(this="t_add", expressions=[node.this, node.expression])
+        case exp.Cast() | exp.TryCast():
+            return _cast(node.this, node.to, None, isinstance(node, exp.TryCast))
+        case exp.Convert():
+            return _cast(node.expression, node.this, node.args.get("style"), bool(node.args.get("safe")))
+        case exp.Column() if node.table.casefold() in ("inserted", "deleted"):
+            return exp.column(node.name)
+        case exp.Column() if node.args.get("db"):
+            return exp.Column(this=node.this, table=node.args["table"])
+        case exp.Collate():
+            return node.this
+        case exp.Paren() if isinstance(node.parent, exp.DefaultColumnConstraint):
+            return node
+    return node
+
+
+def _cast(value: exp.Expression, kind: exp.Expression, style: exp.Expression | None, safe: bool) -> exp.Expression:
+    wanted = kind.sql(dialect="tsql").lower()
+    try:
+        parse_type(wanted)
+    except KeyError:
+        raise error(243, f"Type {wanted} is not a defined system type.") from None
+    arguments = [value, exp.Literal.string(wanted), style or exp.Literal.number(0), exp.Literal.number(int(safe))]
+    return exp.Anonymous(this="t_cast", expressions=arguments)
