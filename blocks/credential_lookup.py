@@ -148,9 +148,10 @@ class _Sources:
         block = self._block(name, kind)
         if block is not None:
             return block
-        for place, entry in ((_variable(name), self._one(name)), (FILE_VARIABLE, self._file().get(name))):
-            if entry is not None:
-                return _build(entry, kind, place)
+        if (entry := self._one(name)) is not None:
+            return _build(entry, kind, _variable(name))
+        if (entry := self._file().get(name)) is not None:
+            return _build(entry, kind, f"{FILE_VARIABLE} file")
         if kind is not None and (answers := self._ask(name, kind)) is not None:
             return _build({"kind": kind, **answers}, kind, "the answers")
         return None

@@ -107,19 +107,18 @@ class WindowsHost:
         fence: int,
         patience: float = 300,
         every: float = 5.0,
+        stop: threading.Event | None = None,
     ) -> dict[str, Any]:
         """Start ``script`` as a detached job on the host, or adopt the one of that id; what Start-PatchJob answers.
 
         ``deadline_seconds`` is how long the job may take on the host. Starting is idempotent, so it is repeated for
         up to ``patience`` seconds, ``every`` so often, when the host is out of reach or the outcome unknown.
-        Raises HostError.
+        Raises HostError; WaitStopped when ``stop`` is set in between.
         """
         return jobs.start(
             self.run,
             jobs.Order(id, script, dict(parameters), dict(secrets or {}), deadline_seconds, fence),
-            Deadline(patience, f"the start of job {id}"),
-            self.name,
-            every,
+            jobs.Patience(self.name, Deadline(patience, f"the start of job {id}"), every, stop or threading.Event()),
         )
 
     def job(self, ids: Iterable[str] | None = None, *, deadline: float = 60) -> list[dict[str, Any]]:
@@ -136,23 +135,17 @@ class WindowsHost:
         deadline: float,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
         stop: threading.Event | None = None,
-        over: Callable[[dict[str, Any]], bool] | None = None,
         every: float = 5.0,
     ) -> dict[str, Any]:
         """Wait until the job is over and return what the host knows of it then.
 
         Looks every ``every`` seconds, for at most ``deadline`` seconds; a host out of reach (it may be restarting) is
-        waited for, too. ``over`` decides what over means (default: its state is final, or no task runs it).
+        waited for, too. Over is what ``model.jobs`` says of the facts: ended, interrupted, or nothing runs it.
         ``on_progress`` is given the facts whenever they changed. Raises DeadlineExceeded, WaitStopped when ``stop``
         is set, and every HostError that time does not mend.
         """
-        return jobs.wait(
-            self.run,
-            id,
-            Deadline(deadline, f"job {id}"),
-            self.name,
-            jobs.Watch(on_progress, stop or threading.Event(), over or jobs.settled, every),
-        )
+        patience = jobs.Patience(self.name, Deadline(deadline, f"job {id}"), every, stop or threading.Event())
+        return jobs.wait(self.run, id, patience, on_progress)
 
     def close(self) -> None:
         """Delete the shells on the host and hang up: best effort, in a few seconds, never raises."""

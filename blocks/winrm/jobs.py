@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from blocks.winrm.deadline import Deadline
-from blocks.winrm.errors import DeadlineExceeded, HostError, WaitStopped
+from blocks.winrm.errors import DeadlineExceeded, HostError, ScriptRefused, WaitStopped
 from blocks.winrm.scripts import library, script_text, sha256
+from model.jobs import JobFacts, Lost, NotStarted, Queued, Running, job_state
+
+Seen = Literal["alive", "over", "gone"]
 
 _RETRY_EVERY = 5.0
 _ONE_CALL = 60.0
+_UNCLEAR_ANSWERS = 3
 
 
 class Run(Protocol):
@@ -36,17 +40,45 @@ class Order:
     fence: int
 
 
-@dataclass(frozen=True)
-class Watch:
-    """How to wait for a job."""
+@dataclass
+class Patience:
+    """How long to put up with a host, how often to ask it, and who may end that."""
 
-    on_progress: Callable[[dict[str, Any]], None] | None
-    stop: threading.Event
-    over: Callable[[dict[str, Any]], bool]
+    host: str
+    deadline: Deadline
     every: float
+    stop: threading.Event
+    _unclear: int = 0
+
+    def check(self) -> None:
+        """Raise when there is nothing left to wait with."""
+        if self.stop.is_set():
+            raise WaitStopped(self.host, self.deadline.waiting_for)
+        if self.deadline.passed:
+            raise DeadlineExceeded(self.host, self.deadline.waiting_for, self.deadline.seconds, outcome_unknown=True)
+
+    def pause(self) -> None:
+        """Wait until it is time to ask again, or to stop."""
+        self.stop.wait(min(self.every, self.deadline.left))
+
+    def reward(self) -> None:
+        """Forget earlier trouble: the host answered."""
+        self._unclear = 0
+
+    def endure(self, trouble: HostError) -> None:
+        """Wait a little after an error that time may mend; raise it otherwise, or when no time is left."""
+        if not trouble.retryable and not isinstance(trouble, DeadlineExceeded):
+            # A PowerShell that was killed by the host's going down answers nothing at all: worth another look, or two.
+            self._unclear += 1
+            if not trouble.outcome_unknown or self._unclear > _UNCLEAR_ANSWERS:
+                raise trouble
+        if self.deadline.left <= min(self.every, _RETRY_EVERY):
+            raise trouble
+        self.stop.wait(min(self.every, _RETRY_EVERY))
+        self.check()
 
 
-def start(run: Run, order: Order, deadline: Deadline, host: str, every: float) -> dict[str, Any]:
+def start(run: Run, order: Order, patience: Patience) -> dict[str, Any]:
     """Start the job or adopt the one that is there; repeated while the host is away, since it is idempotent."""
     text, shared, launcher = script_text(order.script), library(), script_text("Invoke-PatchJob")
     parameters: dict[str, Any] = {
@@ -64,13 +96,12 @@ def start(run: Run, order: Order, deadline: Deadline, host: str, every: float) -
     }
     if order.secrets:
         parameters["secrets"] = dict(order.secrets)
-    never = threading.Event()
     while True:
         try:
-            return run("Start-PatchJob", deadline=min(_ONE_CALL, deadline.left), **parameters)
+            return run("Start-PatchJob", deadline=min(_ONE_CALL, patience.deadline.left), **parameters)
         except HostError as error:
             trouble = error
-        _endure(trouble, deadline, host, never, every)
+        patience.endure(trouble)
 
 
 def look(run: Run, ids: Iterable[str] | None, deadline: float) -> list[dict[str, Any]]:
@@ -80,56 +111,47 @@ def look(run: Run, ids: Iterable[str] | None, deadline: float) -> list[dict[str,
     return list(answer["jobs"])
 
 
-def wait(run: Run, id: str, deadline: Deadline, host: str, watch: Watch) -> dict[str, Any]:  # noqa: A002
+def wait(
+    run: Run,
+    id: str,  # noqa: A002 - the job's own word for it
+    patience: Patience,
+    on_progress: Callable[[dict[str, Any]], None] | None,
+) -> dict[str, Any]:
     """The facts of the job once it is over."""
     last: dict[str, Any] | None = None
-    abandoned = 0
+    gone = 0
     while True:
-        if watch.stop.is_set():
-            raise WaitStopped(host, f"job {id}")
-        if deadline.passed:
-            raise DeadlineExceeded(host, f"job {id}", deadline.seconds, outcome_unknown=True)
+        patience.check()
         trouble: HostError | None = None
         try:
-            facts = look(run, (id,), min(_ONE_CALL, deadline.left))[0]
+            facts = look(run, (id,), min(_ONE_CALL, patience.deadline.left))[0]
+            state = judge(facts)
         except HostError as error:
             trouble = error
+        except ValidationError as error:
+            trouble = ScriptRefused(patience.host, f"Get-PatchJob answers what nobody understands: {_first(error)}")
         if trouble is not None:
-            _endure(trouble, deadline, host, watch.stop, watch.every)
+            patience.endure(trouble)
             continue
-        if facts != last and watch.on_progress is not None:
-            watch.on_progress(facts)
+        patience.reward()
+        if facts != last and on_progress is not None:
+            on_progress(facts)
         last = facts
-        # A task may end between the two reads of one look, so 'nothing runs it' counts when seen twice.
-        abandoned = abandoned + 1 if _nothing_runs(facts) else 0
-        if watch.over(facts) or abandoned > 1:
+        # The host looks at the task and at the files one after the other, so 'nothing runs it' counts when seen twice.
+        gone = gone + 1 if state == "gone" else 0
+        if state == "over" or gone > 1:
             return facts
-        watch.stop.wait(min(watch.every, deadline.left))
+        patience.pause()
 
 
-def settled(facts: Mapping[str, Any]) -> bool:
-    """Whether no later look can find more: a final state, no such job, or a boot under it."""
-    job = facts.get("job")
-    if not facts.get("exists") or not job:
-        return True
-    return job.get("state") in ("succeeded", "failed") or _interrupted(facts, job)
+def judge(facts: Mapping[str, Any]) -> Seen:
+    """Whether to go on waiting for a job: ``alive``, ``over``, or ``gone`` (nothing runs it, and it has no end)."""
+    state = job_state(JobFacts.model_validate(facts))
+    if isinstance(state, Running | Queued):
+        return "alive"
+    return "gone" if isinstance(state, NotStarted | Lost) else "over"
 
 
-def _interrupted(facts: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
-    # No boot id at all: the volatile key went with the boot under which the job started, nobody has made a new one.
-    return job.get("state") == "running" and bool(job.get("boot")) and job["boot"] != facts.get("boot_id")
-
-
-def _nothing_runs(facts: Mapping[str, Any]) -> bool:
-    return facts.get("task_state") not in ("Running", "Queued")
-
-
-def _endure(trouble: HostError, deadline: Deadline, host: str, stop: threading.Event, every: float) -> None:
-    """Wait a little after an error that time may mend; raise it otherwise, or when there is no time left."""
-    if not (trouble.retryable or trouble.outcome_unknown):
-        raise trouble
-    pause = min(every, _RETRY_EVERY)
-    if deadline.left <= pause:
-        raise trouble
-    if stop.wait(pause):
-        raise WaitStopped(host, deadline.waiting_for)
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"

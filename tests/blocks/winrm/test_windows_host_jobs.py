@@ -9,8 +9,15 @@ import pytest
 
 from blocks.windows_host import WindowsHost
 from blocks.winrm import scripts
-from blocks.winrm.errors import AuthenticationFailed, DeadlineExceeded, HostUnreachable, ScriptFailed, WaitStopped
-from blocks.winrm.jobs import settled
+from blocks.winrm.errors import (
+    AuthenticationFailed,
+    DeadlineExceeded,
+    HostUnreachable,
+    ScriptFailed,
+    ScriptRefused,
+    WaitStopped,
+)
+from blocks.winrm.jobs import judge
 
 ID = "acme.CHG1.1.backup.sql01"
 
@@ -33,7 +40,7 @@ class Jobs:
 
 def facts(state: str | None, *, task: str | None = "Running", boot: str = "b1", percent: int = 0) -> dict[str, Any]:
     """Facts of a job as Get-PatchJob gives them."""
-    job = None if state is None else {"state": state, "boot": "b1", "result": {"size": 7}}
+    job = None if state is None else {"id": ID, "script": "X", "state": state, "boot": "b1", "result": {"size": 7}}
     return {
         "exists": job is not None,
         "job": job,
@@ -121,6 +128,17 @@ def test_waiting_does_not_try_passwords(machine: Any) -> None:
         host.wait_job(ID, deadline=30, every=0.01)
 
 
+def test_waiting_outlives_a_powershell_that_was_killed(machine: Any, host: WindowsHost) -> None:
+    """A host that goes down kills the look in progress, which answers nothing: one more look, but not for ever."""
+    jobs = Jobs(facts("succeeded"))
+    answers = iter([b"", b"", None])
+    machine.script = lambda document, process: jobs(document, process) if next(answers) is None else b""
+    assert host.wait_job(ID, deadline=20, every=0.01)["job"]["state"] == "succeeded"
+    machine.script = lambda *_: b""
+    with pytest.raises(ScriptRefused):
+        host.wait_job(ID, deadline=20, every=0.01)
+
+
 def test_waiting_has_a_deadline(machine: Any, host: WindowsHost) -> None:
     """At the deadline the job goes on, on the host, and the error says what was waited for."""
     machine.script = Jobs(facts("running"))
@@ -162,11 +180,19 @@ def test_what_nobody_runs_is_over(machine: Any, host: WindowsHost, last: dict[st
     assert {key: seen[key] for key in last} == last
 
 
-def test_settled_is_careful() -> None:
-    """A job that runs, or is about to, is not over."""
-    assert not settled(facts("running"))
-    assert not settled(facts("created"))
-    assert settled(facts("succeeded"))
+def test_what_is_waited_for() -> None:
+    """A job that runs, or is about to, is not over; one that nothing runs is looked at twice."""
+    named = {"id": ID}
+    assert judge(named | facts("running")) == judge(named | facts("created")) == "alive"
+    assert judge(named | facts("succeeded")) == judge(named | facts("running", boot="b2")) == "over"
+    assert judge(named | facts("running", task="Ready")) == judge(named | facts(None, task=None)) == "gone"
+
+
+def test_facts_that_nobody_understands_are_refused(machine: Any, host: WindowsHost) -> None:
+    """An unknown state is an error that names the field, not something to wait for."""
+    machine.script = Jobs(facts("sleeping"))
+    with pytest.raises(ScriptRefused, match=r"job\.state"):
+        host.wait_job(ID, deadline=20, every=0.01)
 
 
 def test_all_jobs_of_a_host_can_be_asked_for(machine: Any, host: WindowsHost) -> None:
