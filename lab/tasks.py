@@ -9,13 +9,14 @@ endpoint protection does: the job's files are there, the task has ended with 1, 
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from lab.host import Host
+from lab.launcher import launch
 from lab.scripts import JobCut
 
 RUNNING, NEVER_RAN, ENDED, QUEUED = 267009, 267011, 267014, 267045
@@ -34,14 +35,10 @@ class Tasks:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._work: dict[str, Callable[[threading.Event], int]] = {}
-        self._seconds: dict[str, float] = {}
         self._runs: dict[str, _Run] = {}
 
-    def register(
-        self, name: str, *, argument: str, seconds: float, description: str, work: Callable[[threading.Event], int]
-    ) -> None:
-        """Make or replace a task of SYSTEM that runs ``work(stop)``, which returns the exit code, for so long at most."""
+    def register(self, name: str, *, argument: str, limit: float, description: str) -> None:
+        """Make or replace a task of SYSTEM that runs powershell.exe with ``argument``, for ``limit`` seconds at most."""
         with self.host.edit("tasks.json") as tasks:
             tasks[name] = {
                 "state": "Ready",
@@ -51,14 +48,13 @@ class Tasks:
                 "user": "S-1-5-18",
                 "logon": "ServiceAccount",
                 "level": "Highest",
-                "limit": duration(seconds),
+                "limit": duration(limit),
                 "priority": 4,
                 "multiple": "IgnoreNew",
                 "description": description,
                 "result": NEVER_RAN,
                 "triggers": [],
             }
-        self._work[name], self._seconds[name] = work, seconds
 
     def start(self, name: str) -> None:
         """Start a task; one that runs is left alone (IgnoreNew)."""
@@ -107,12 +103,13 @@ class Tasks:
             if run.stop.is_set():
                 return
             self._note(name, "Running")
-        limit = threading.Timer(self._seconds[name] / host.clock.speed, self.stop, [name])
-        limit.daemon = True
-        limit.start()
+        task = host.read("tasks.json")[name]
+        timer = threading.Timer(seconds(task["limit"]) / host.clock.speed, self.stop, [name])
+        timer.daemon = True
+        timer.start()
         try:
             blocked = host.faults.strike("task.blocked", host.name) is not None
-            code = 1 if blocked else self._work[name](run.stop)
+            code = 1 if blocked else _execute(host, task["argument"], run.stop)
         except JobCut:
             return
         except Exception:
@@ -120,16 +117,32 @@ class Tasks:
             logging.getLogger(__name__).exception("%s: task %s", host.name, name)
             code = 1
         finally:
-            limit.cancel()
+            timer.cancel()
         with host.lock:
             if not run.stop.is_set():
                 self._runs.pop(name, None)
                 self._note(name, "Ready", result=code)
 
 
-def duration(seconds: float) -> str:
+def _execute(host: Host, argument: str, stop: threading.Event) -> int:
+    """Run powershell.exe with ``argument``: only the launcher of a job is known. Returns its exit code."""
+    launcher = re.search(r'-File "(.+)\\launcher\.ps1" -Folder "\1"$', argument)
+    if launcher is None or not host.disk.path(rf"{launcher[1]}\launcher.ps1").exists():
+        return -196608  # powershell.exe: the file of -File does not exist
+    return launch(host, launcher[1], stop)
+
+
+def seconds(limit: str) -> float:
+    """Read an XML duration of days, hours, minutes and seconds."""
+    found = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", limit)
+    if found is None:
+        raise ValueError(f"not a duration: {limit!r}")
+    return sum(int(n or 0) * unit for n, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+
+
+def duration(length: float) -> str:
     """An XML duration as .NET writes it: 5400 is PT1H30M."""
-    days, rest = divmod(int(seconds), 86400)
+    days, rest = divmod(int(length), 86400)
     hours, rest = divmod(rest, 3600)
     minutes, rest = divmod(rest, 60)
     date = f"{days}D" if days else ""

@@ -1,28 +1,24 @@
-"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob, and the launcher that a job's task runs.
+"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob.
 
-The task scheduler is the host's part ``tasks`` (see ``lab.tasks``).
+The task scheduler is the host's part ``tasks`` (``lab.tasks``); what it runs is told in ``lab.launcher``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from typing import Any
 
-from lab.disk import DiskFull
 from lab.host import Host
-from lab.scripts import JOBS, JobCut, ScriptFailure, bind, script, shipped
+from lab.scripts import ScriptFailure, script
 from lab.scripts.library import (
     ROOT,
     assert_fence,
     boot_id,
-    initialize_boot_id,
     initialize_root,
     now,
     protect,
     read_json,
-    unprotect,
     write_file,
     write_json,
 )
@@ -106,9 +102,8 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
                     "-NoProfile -NonInteractive -ExecutionPolicy Bypass "
                     rf'-File "{folder}\launcher.ps1" -Folder "{folder}"'
                 ),
-                seconds=parameters["deadline_seconds"],
+                limit=parameters["deadline_seconds"],
                 description=f"EngageIP patching: {parameters['script']}",
-                work=lambda stop: launch(host, folder, stop),
             )
             tasks.start(TASKS + job_id)
     return {"adopted": adopted, "started": started, "job": job_facts(host, job_id)}
@@ -144,61 +139,3 @@ def stop_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
                 host.event("job.stop", id=job_id, script=job["script"])
         host.disk.path(rf"{folder}\secrets.bin").unlink(missing_ok=True)
     return {"stopped": stopped, "job": job_facts(host, job_id)}
-
-
-# The launcher (Invoke-PatchJob.ps1) -----------------------------------------------------------------------------------
-
-
-def launch(host: Host, folder: str, stop: threading.Event) -> int:
-    """Run the job in ``folder`` to its end; returns the exit code. Writes nothing any more once ``stop`` is set."""
-    job = read_json(host, rf"{folder}\job.json")
-    secrets_file = host.disk.path(rf"{folder}\secrets.bin")
-
-    def save(file: str, value: dict[str, Any]) -> None:
-        with host.lock:
-            if stop.is_set():
-                raise JobCut
-            write_json(host, rf"{folder}\{file}", value)
-
-    def progress(percent: int, message: str) -> None:
-        save("progress.json", {"percent": percent, "message": message, "at": now()})
-
-    code = 1
-    try:
-        _read_checked(host, folder, job, "library.ps1", job["library_sha256"])
-        text = _read_checked(host, folder, job, "script.ps1", job["sha256"])
-        job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
-        save("job.json", job)
-        host.event("job.start", id=job["id"], script=job["script"])
-        parameters = read_json(host, rf"{folder}\parameters.json")
-        secrets = unprotect(host, secrets_file.read_bytes()) if secrets_file.exists() else {}
-        secrets_file.unlink(missing_ok=True)
-        name = shipped(text)
-        if name != job["script"] or name not in JOBS:
-            message = f"The lab runs only shipped jobs; the text of {job['script']} is not one of them."
-            raise ScriptFailure(message, "NotShipped")  # noqa: TRY301 - as any failure of the job
-        bind(text, parameters | ({"secrets": secrets} if secrets else {}))
-        job |= {"result": JOBS[name](host, parameters, secrets, progress, stop), "state": "succeeded"}
-        code = 0
-    except ScriptFailure as failure:
-        job |= {"error": failure.error(job["script"]), "state": "failed"}
-    except DiskFull as full:
-        no_room = ScriptFailure(str(full.strerror), "DiskFull", "System.IO.IOException", -2147024784)
-        job |= {"error": no_room.error(job["script"]), "state": "failed"}
-    finally:
-        secrets_file.unlink(missing_ok=True)
-    save("job.json", job | {"ended": now()})
-    host.event("job.end", id=job["id"], script=job["script"], state=job["state"])
-    return code
-
-
-def _read_checked(host: Host, folder: str, job: dict[str, Any], name: str, wanted: str) -> str:
-    data = host.disk.path(rf"{folder}\{name}").read_bytes()
-    have = hashlib.sha256(data).hexdigest()
-    if have != wanted:
-        message = (
-            f"{name} of job {job['id']} is not the file that the job was made with "
-            f"(SHA-256 {have}, not {wanted}). Nothing was run."
-        )
-        raise ScriptFailure(message, "JobTampered")
-    return data.decode()

@@ -59,7 +59,9 @@ function Read-JsonFile {
     $text = Invoke-Retry -Work {
         if ([IO.File]::Exists($Path)) { [IO.File]::ReadAllText($Path, (New-Object Text.UTF8Encoding($false))) }
     }
-    if ($null -ne $text) { ConvertFrom-Json -InputObject $text }
+    # A function that says nothing is not $null but AutomationNull, which ConvertTo-Json writes as {}.
+    if ($null -eq $text) { return $null }
+    ConvertFrom-Json -InputObject $text
 }
 
 function Write-File {

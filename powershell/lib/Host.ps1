@@ -55,8 +55,8 @@ function Get-MachineValue {
     <# .SYNOPSIS A value under HKEY_LOCAL_MACHINE, or $null where the key or the value is absent. #>
     param([Parameter(Mandatory = $true)][string]$Key, [Parameter(Mandatory = $true)][string]$Name)
     $open = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey($Key)
-    if ($null -eq $open) { return }
-    try { , $open.GetValue($Name) }
+    if ($null -eq $open) { return $null }
+    try { $open.GetValue($Name) }
     finally { $open.Close() }
 }
 

@@ -7,6 +7,7 @@ engine, and the same document to the lab; ``Both.agree()`` holds the two answers
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -18,12 +19,13 @@ from typing import Any
 
 import pytest
 
-import lab.scripts
 from lab.audit import Audit
 from lab.clock import Clock
 from lab.faults import Faults
 from lab.host import Host
+from lab.shell import CommandShell
 from lab.tasks import Tasks
+from lab.winrm.processes import Process
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 POWERSHELL = PROJECT / "powershell"
@@ -63,7 +65,7 @@ class Engine:
 
     def script(self, host: Path, text: str, **more: Any) -> dict[str, Any]:
         """Run a text with the library in front of it."""
-        encoded = base64.b64encode((lab.scripts.library() + text).encode("utf-16-le")).decode()
+        encoded = base64.b64encode((library() + text).encode("utf-16-le")).decode()
         return self.run(host, ["-NoProfile", "-EncodedCommand", encoded], **more)
 
     def boot(self, host: Path) -> None:
@@ -93,39 +95,61 @@ def bootstrap() -> list[str]:
     return ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-EncodedCommand", encoded]
 
 
+def library() -> str:
+    """What a client sends as the library."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted((POWERSHELL / "lib").glob("*.ps1")))
+
+
+def sha256(text: str) -> str:
+    """The hash that the host makes of a text that it was sent."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def document(name: str, parameters: dict[str, Any], text: str | None = None) -> str:
     """What a client sends on stdin."""
     path = POWERSHELL / f"{name}.ps1"
     return json.dumps(
         {
             "name": name,
-            "library": lab.scripts.library(),
+            "library": library(),
             "script": path.read_text(encoding="utf-8") if text is None else text,
             "parameters": parameters,
         }
     )
 
 
-def job_document(
-    job_id: str, script: str, parameters: dict[str, Any], *, fence: int = 1, secrets: dict[str, str] | None = None
+def job_order(
+    job_id: str,
+    script: str,
+    parameters: dict[str, Any],
+    *,
+    fence: int = 1,
+    secrets: dict[str, str] | None = None,
+    text: str | None = None,
 ) -> dict[str, Any]:
-    """The parameters of Start-PatchJob for a shipped job."""
-    text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
+    """Start-PatchJob's parameters for a shipped job, or for one with another text."""
+    text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8") if text is None else text
     launcher = (POWERSHELL / "Invoke-PatchJob.ps1").read_text(encoding="utf-8")
-    return {
+    order = {
         "id": job_id,
         "script": script,
         "script_text": text,
-        "library_text": lab.scripts.library(),
+        "library_text": library(),
         "launcher_text": launcher,
-        "sha256": lab.scripts.digest(text),
-        "library_sha256": lab.scripts.digest(lab.scripts.library()),
-        "launcher_sha256": lab.scripts.digest(launcher),
+        "sha256": sha256(text),
+        "library_sha256": sha256(library()),
+        "launcher_sha256": sha256(launcher),
         "parameters": parameters,
-        "secrets": secrets,
         "deadline_seconds": 3600,
         "fence": fence,
     }
+    return order if secrets is None else order | {"secrets": secrets}
+
+
+@pytest.fixture(scope="session")
+def job_document() -> Callable[..., dict[str, Any]]:
+    """Makes the parameters of Start-PatchJob."""
+    return job_order
 
 
 def baseline() -> dict[str, Any]:
@@ -160,6 +184,21 @@ def baseline() -> dict[str, Any]:
     }
 
 
+def tell(host: Host, sent: str) -> tuple[str, int]:
+    """What the lab host's powershell.exe writes for a document on its stdin, and its exit code."""
+    process = Process("powershell.exe " + " ".join(bootstrap()), "administrator", {}, CommandShell(host))
+    process.send(sent.encode(), end=True)
+    process.start()
+    chunks, code = [], None
+    while code is None:
+        taken = process.take(1 << 20, 60.0)
+        assert taken is not None, "the lab said nothing for a minute"
+        chunks += taken[0]
+        code = taken[1]
+    assert not [data for stream, data in chunks if stream != "stdout"], chunks
+    return b"".join(data for _, data in chunks).decode(), code
+
+
 @dataclass
 class Twin:
     """Two copies of one host: ``engine`` is a folder of the PowerShell engine, ``lab`` a host of the lab."""
@@ -184,6 +223,10 @@ class Twin:
             change(content)
             path.write_text(json.dumps(content), encoding="utf-8")
 
+    def state_of_engine(self, file: str, content: dict[str, Any]) -> None:
+        """Write a state file on the engine's side only: what a boot does there that its engine does not know of."""
+        (self.engine / file).write_text(json.dumps(content), encoding="utf-8")
+
     def json(self, file: str) -> tuple[Any, Any]:
         """A JSON file as it is on the engine's side and on the lab's; None where it is absent."""
         paths = (self.engine / file, self.lab.folder / file)
@@ -207,7 +250,7 @@ class Twin:
         sent = document(name, parameters or {})
         said = self.engine_process.run(self.engine, bootstrap(), sent)
         assert said["stdout"], said
-        told, code = lab.scripts.answer(self.lab, sent)
+        told, code = tell(self.lab, sent)
         return Both(name, json.loads(said["stdout"]), json.loads(told), said["exit_code"], code)
 
     def run_job(
@@ -220,7 +263,7 @@ class Twin:
     ) -> Both:
         """A shipped job as a real scheduled task on both sides, to its end; the values are its job.json."""
         job_id = job_id or f"test.1.{script}"
-        started = self.run("Start-PatchJob", job_document(job_id, script, parameters, secrets=secrets))
+        started = self.run("Start-PatchJob", job_order(job_id, script, parameters, secrets=secrets))
         assert (started.engine["ok"], started.lab["ok"]) == (True, True), started
         return self.wait(job_id)
 
@@ -267,6 +310,19 @@ def blur(value: Any, volatile: tuple[str, ...] | set[str]) -> Any:
 
 def _kind(value: Any) -> str | None:
     return None if value is None else type(value).__name__
+
+
+@pytest.fixture(scope="session")
+def shipped_scripts() -> list[str]:
+    """Names of the scripts that a client calls."""
+    own = {"Invoke-Bootstrap", "Invoke-PatchJob"}
+    return sorted(path.stem for path in POWERSHELL.glob("*.ps1") if path.stem not in own)
+
+
+@pytest.fixture(scope="session")
+def shipped_jobs() -> list[str]:
+    """Names of the scripts that run as jobs."""
+    return sorted(path.stem for path in POWERSHELL.glob("jobs/*.ps1"))
 
 
 @pytest.fixture

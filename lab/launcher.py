@@ -1,0 +1,77 @@
+"""The launcher of a job (``powershell/Invoke-PatchJob.ps1``), as the lab tells it: what a job's task runs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Any
+
+from lab.disk import DiskFull
+from lab.host import Host
+from lab.scripts import JOBS, Job, JobCut, ScriptFailure
+from lab.scripts.library import initialize_boot_id, now, read_json, unprotect, write_json
+from lab.shell import bind
+from lab.shipped import Shipped
+
+SHIPPED = Shipped()
+
+
+def launch(host: Host, folder: str, stop: threading.Event) -> int:
+    """Run the job in ``folder`` to its end; returns the exit code. Writes nothing any more once ``stop`` is set."""
+    job = read_json(host, rf"{folder}\job.json")
+    secrets_file = host.disk.path(rf"{folder}\secrets.bin")
+
+    def save(file: str, value: dict[str, Any]) -> None:
+        with host.lock:
+            if stop.is_set():
+                raise JobCut
+            write_json(host, rf"{folder}\{file}", value)
+
+    def progress(percent: int, message: str) -> None:
+        save("progress.json", {"percent": percent, "message": message, "at": now()})
+
+    code = 1
+    try:
+        _read_checked(host, folder, job, "library.ps1", job["library_sha256"])
+        text = _read_checked(host, folder, job, "script.ps1", job["sha256"])
+        job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
+        save("job.json", job)
+        host.event("job.start", id=job["id"], script=job["script"])
+        parameters = read_json(host, rf"{folder}\parameters.json")
+        secrets = unprotect(host, secrets_file.read_bytes()) if secrets_file.exists() else None
+        secrets_file.unlink(missing_ok=True)
+        given = parameters if secrets is None else parameters | {"secrets": secrets}
+        work, bound = _recognise(job, text, given)
+        bound.pop("secrets", None)
+        job |= {"result": work(host, bound, secrets or {}, progress, stop), "state": "succeeded"}
+        code = 0
+    except ScriptFailure as failure:
+        job |= {"error": failure.error(job["script"]), "state": "failed"}
+    except DiskFull as full:
+        no_room = ScriptFailure(str(full.strerror), "DiskFull", "System.IO.IOException", -2147024784)
+        job |= {"error": no_room.error(job["script"]), "state": "failed"}
+    finally:
+        secrets_file.unlink(missing_ok=True)
+    save("job.json", job | {"ended": now()})
+    host.event("job.end", id=job["id"], script=job["script"], state=job["state"])
+    return code
+
+
+def _recognise(job: dict[str, Any], text: str, parameters: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
+    shipped = SHIPPED.script(text)
+    if shipped is None or not shipped.job or shipped.name != job["script"] or shipped.name not in JOBS:
+        message = f"The lab runs only shipped jobs; the text of {job['script']} is not one of them."
+        raise ScriptFailure(message, "NotShipped")
+    return JOBS[shipped.name], bind(shipped, parameters)
+
+
+def _read_checked(host: Host, folder: str, job: dict[str, Any], name: str, wanted: str) -> str:
+    data = host.disk.path(rf"{folder}\{name}").read_bytes()
+    have = hashlib.sha256(data).hexdigest()
+    if have != wanted:
+        message = (
+            f"{name} of job {job['id']} is not the file that the job was made with "
+            f"(SHA-256 {have}, not {wanted}). Nothing was run."
+        )
+        raise ScriptFailure(message, "JobTampered")
+    return data.decode()
