@@ -3,5 +3,6 @@
 # ``prefect block register -m blocks`` registers what is imported here.
 from blocks.credentials import ShareCredentials, WebhookCredentials, WinRMCredentials
 from blocks.estate_store import EstateStore
+from blocks.s3_store import S3Credentials
 
-__all__ = ["EstateStore", "ShareCredentials", "WebhookCredentials", "WinRMCredentials"]
+__all__ = ["EstateStore", "S3Credentials", "ShareCredentials", "WebhookCredentials", "WinRMCredentials"]

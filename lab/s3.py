@@ -70,12 +70,14 @@ class S3Store:
         self._clock = clock
         self._faults = faults
         self._server: _Server | None = None
+        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        if self.bucket in backend.buckets:  # moto's buckets belong to the process: an earlier lab left it
+            backend.buckets[self.bucket].keys.clear()
+        else:
+            backend.create_bucket(self.bucket, self.region)
 
     def start(self) -> None:
-        """Open the port; the bucket is made if it is not there, and keeps its objects over a stop and a start."""
-        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-        if self.bucket not in backend.buckets:
-            backend.create_bucket(self.bucket, self.region)
+        """Open the port; the bucket keeps its objects over a stop and a start."""
         door = _Door(self, DomainDispatcherApplication(create_backend_app), self._audit, self._clock, self._faults)
         self._server = _Server(*self._where, door.answer, handler=_Quiet)
         self._server.refuses = lambda: self._faults.strike("store.unreachable", self.bucket) is not None

@@ -14,6 +14,7 @@ Whoever changes that file calls ``reload()``. Faults: ``web.error`` (on a site, 
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,12 +38,14 @@ APPLICATIONS: dict[str, type[AdminPortal | CustomerPortal]] = {
 class Iis:
     """The web server of ``host``; ``sql`` gives the SQL Server that its sites depend on, None while that is away.
 
-    Nothing listens before ``boot()``.
+    ``tls`` holds the certificate of https bindings; without it sites that have any do not start. Nothing listens
+    before ``boot()``.
     """
 
-    def __init__(self, host: Host, sql: Callable[[], SqlServer | None]) -> None:
+    def __init__(self, host: Host, sql: Callable[[], SqlServer | None], *, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self._sql = sql
+        self._tls = tls
         self._lock = threading.RLock()
         self._listeners: dict[int, Listener] = {}
         self._routes: dict[tuple[int, str], str] = {}
@@ -100,22 +103,28 @@ class Iis:
     def _register(self, state: dict[str, Any]) -> dict[tuple[int, str], str]:
         """The prefixes of the started sites; a site that finds one taken does not start, as IIS words it."""
         sites = {name: site for name, site in state.get("sites", {}).items() if site.get("state") == "Started"}
-        wanted = {name: [_prefix(binding) for binding in site.get("bindings", [])] for name, site in sites.items()}
+        wanted = {name: [_prefix(binding) for binding in _web_bindings(site)] for name, site in sites.items()}
+        secure = {_prefix(b)[0] for site in sites.values() for b in _web_bindings(site) if b.get("protocol") == "https"}
         held = {name: all(self._routes.get(prefix) == name for prefix in wanted[name]) for name in sites}
         routes: dict[tuple[int, str], str] = {}
         for name in sorted(sites, key=lambda each: (not held[each], sites[each].get("id", 0))):
-            taken = next((prefix for prefix in wanted[name] if prefix in routes or not self._free(prefix[0])), None)
+            taken = next(
+                (each for each in wanted[name] if each in routes or not self._free(each[0], each[0] in secure)), None
+            )
             if taken is None:
                 routes.update(dict.fromkeys(wanted[name], name))
             else:
                 self._refuse(name, sites[name], taken)
         return routes
 
-    def _free(self, port: int) -> bool:
+    def _free(self, port: int, secure: bool) -> bool:
         """Whether the port is ours already, or can be opened (it stays open then)."""
+        if secure and self._tls is None:
+            return False
         if port not in self._listeners:
+            tls = self._tls if secure else None
             try:
-                self._listeners[port] = Listener(self._host.address, port, self._answer)
+                self._listeners[port] = Listener(self._host.address, port, self._answer, tls=tls)
             except PermissionError:
                 # Port 80 on a laptop: nobody can reach it here, but on Windows the site would start.
                 return True
@@ -223,6 +232,11 @@ def _serves(state: dict[str, Any], site: str, pool: str) -> bool:
     entry = state.get("sites", {}).get(site, {})
     started = entry.get("state") == "Started" and entry.get("pool") == pool
     return bool(started and state.get("pools", {}).get(pool, {}).get("state") == "Started")
+
+
+def _web_bindings(site: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bindings of http.sys: net.tcp and its like belong to others."""
+    return [binding for binding in site.get("bindings", []) if binding.get("protocol", "http") in ("http", "https")]
 
 
 def _prefix(binding: dict[str, Any]) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable
 from email.utils import formatdate
@@ -19,14 +20,20 @@ LARGEST_BODY = 30_000_000
 
 
 class Listener(ThreadingHTTPServer):
-    """Listens on ``address``:``port`` from the moment it is made; ``answer`` is asked for every request."""
+    """Listens on ``address``:``port`` from the moment it is made; ``answer`` is asked for every request.
+
+    With ``tls`` it speaks HTTPS.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, address: str, port: int, answer: Callable[[Request], Answer]) -> None:
+    def __init__(
+        self, address: str, port: int, answer: Callable[[Request], Answer], *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.answer = answer
+        self.tls = tls
         self._live: set[socket.socket] = set()
         self._live_lock = threading.Lock()
         super().__init__((address, port), _Connection)
@@ -38,6 +45,13 @@ class Listener(ThreadingHTTPServer):
         """Bind without the standard library's look-up of the host's name, which can take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept; a TLS handshake is left to the connection's own thread, so that a silent client blocks nobody."""
+        connection, address = super().get_request()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._live_lock:

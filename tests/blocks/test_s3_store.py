@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +32,9 @@ from lab.audit import Audit
 from lab.clock import Clock
 from lab.faults import Fault, Faults
 from lab.s3 import S3Store
+from lab.web.listener import Listener
+from lab.web.messages import Answer
+from lab.winrm.certificates import Authority
 
 BODY = b"backup of EngageIP" * 100
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -88,7 +90,7 @@ def test_url_takes_no_other_body(connect: Callable[..., S3BackupStore]) -> None:
     store = connect()
     assert "BadDigest" in send(store, BODY.replace(b"E", b"e", 1)).text
     assert send(store, BODY + b"x").status_code == 403
-    with pytest.raises(ObjectMissing, match="is not in the store. Back it up again"):
+    with pytest.raises(ObjectMissing, match=r"is not in the store. Back it up again"):
         store.verify(NAME, sha256=SHA, size=len(BODY))
 
 
@@ -97,12 +99,12 @@ def test_object_that_was_replaced_is_seen(connect: Callable[..., S3BackupStore])
     store = connect()
     other = BODY.replace(b"E", b"e")
     send(store, other, hashlib.sha256(other).hexdigest())
-    with pytest.raises(ObjectDiffers, match="has SHA-256"):
+    with pytest.raises(ObjectDiffers, match=r"has SHA-256"):
         store.verify(NAME, sha256=SHA, size=len(BODY))
-    with pytest.raises(ObjectDiffers, match="bytes, the host sent 7"):
+    with pytest.raises(ObjectDiffers, match=r"bytes, the host sent 7"):
         store.verify(NAME, sha256=SHA, size=7)
     store._client().put_object(Bucket=store.bucket, Key=store.key(NAME), Body=BODY)
-    with pytest.raises(ObjectUnproven, match="no SHA-256"):
+    with pytest.raises(ObjectUnproven, match=r"no SHA-256"):
         store.verify(NAME, sha256=SHA, size=len(BODY))
 
 
@@ -120,9 +122,9 @@ def test_encryption_is_signed_with_the_url(connect: Callable[..., S3BackupStore]
 
 def test_more_than_one_put_may_carry_is_refused_before_signing(connect: Callable[..., S3BackupStore]) -> None:
     """Over 5 GiB the message says so and what to do; over seven days is a mistake of the caller."""
-    with pytest.raises(ObjectTooLarge, match="5 GiB.*share"):
+    with pytest.raises(ObjectTooLarge, match=r"5 GiB.*share"):
         connect().presign_put(NAME, sha256=SHA, size=5 * 1024**3 + 1, expires=timedelta(hours=1))
-    with pytest.raises(ValueError, match="seven days"):
+    with pytest.raises(ValueError, match=r"seven days"):
         connect().presign_put(NAME, sha256=SHA, size=1, expires=timedelta(days=8))
 
 
@@ -146,11 +148,11 @@ def test_reachable_names_what_is_wrong(
 def test_missing_right_is_named(connect: Callable[..., S3BackupStore], faults: Faults) -> None:
     """A 403 names the right to grant."""
     faults.declare(Fault("store.denied", with_={"actions": ["s3:ListBucket"]}))
-    with pytest.raises(StoreAccessDenied, match="Grant s3:ListBucket"):
+    with pytest.raises(StoreAccessDenied, match=r"Grant s3:ListBucket"):
         connect().reachable()
     faults.clear()
     faults.declare(Fault("store.denied", with_={"actions": ["s3:GetObject"]}))
-    with pytest.raises(StoreAccessDenied, match="Without s3:ListBucket a missing object answers the same"):
+    with pytest.raises(StoreAccessDenied, match=r"Without s3:ListBucket a missing object answers the same"):
         connect().verify(NAME, sha256=SHA, size=1)
 
 
@@ -161,21 +163,29 @@ def test_store_that_is_away_is_unreachable(
     faults.declare(Fault("store.unreachable", times=1))
     connect().reachable()
     faults.declare(Fault("store.error", with_={"status": 503}))
-    with pytest.raises(StoreUnreachable, match="in trouble"):
+    with pytest.raises(StoreUnreachable, match=r"in trouble"):
         connect().reachable()
     server.stop()
-    with pytest.raises(StoreUnreachable, match="does not answer.*Check network, proxy and endpoint_url"):
+    with pytest.raises(StoreUnreachable, match=r"does not answer.*Check network, proxy and endpoint_url"):
         connect().reachable()
 
 
-def test_untrusted_certificate_is_told_apart() -> None:
-    """A store behind TLS whose handshake fails is StoreUnreachable as well."""
-    with socket.create_server(("127.0.0.1", 0)) as plain:
-        endpoint = f"https://127.0.0.1:{plain.getsockname()[1]}"
-        plain.close()
-        credentials = S3Credentials(access_key_id="AKIA1234", secret_access_key=SecretStr("s"), endpoint_url=endpoint)
-        with pytest.raises(StoreUnreachable):
-            S3BackupStore("acme-backups", "", credentials).reachable()
+def test_untrusted_certificate_is_named_and_its_authority_can_be_trusted(tmp_path: Path) -> None:
+    """A certificate of an unknown authority is refused with the fix in the message, and the fix works."""
+    authority = Authority(tmp_path / "ca")
+    tls = authority.tls("store", "127.0.0.1").context
+    endpoint = Listener("127.0.0.1", 0, lambda _request: Answer(200, b""), tls=tls)
+    settings = {
+        "access_key_id": "AKIA1234",
+        "secret_access_key": SecretStr("s"),
+        "endpoint_url": f"https://127.0.0.1:{endpoint.port}",
+    }
+    try:
+        with pytest.raises(StoreUnreachable, match=r"certificate of https://.* is not trusted. Set ca_file"):
+            S3BackupStore("acme-backups", "", S3Credentials(**settings)).reachable()
+        S3BackupStore("acme-backups", "", S3Credentials(**settings, ca_file=str(authority.file))).reachable()
+    finally:
+        endpoint.close()
 
 
 def test_errors_hold_strings_only_and_no_secret(connect: Callable[..., S3BackupStore]) -> None:
