@@ -59,7 +59,7 @@ def _clear(engine: Engine, entry: Entry, *, kill: bool) -> None:
             Message(5069, 16, 1, "ALTER DATABASE statement failed."),
         )
     for other in others:
-        engine.instance.kill(other)
+        engine.instance.doors.kill(other)
     for session in engine.instance.sessions():
         session.detach(entry)
 
@@ -104,7 +104,7 @@ def kill(engine: Engine, statement: st.Kill, out: Output) -> None:
     other = next((s for s in engine.instance.sessions() if s.spid == statement.spid), None)
     if other is None:
         raise error(6106, f"Process ID {statement.spid} is not an active process ID.", 16, 2)
-    engine.instance.kill(other)
+    engine.instance.doors.kill(other)
     out.affected(None)
 
 
@@ -141,7 +141,7 @@ def _job(engine: Engine, arguments: dict[str, object]) -> str:
 def _update_job(engine: Engine, arguments: dict[str, object]) -> None:
     unknown = set(arguments) - {"job_name", "enabled", "description"}
     if unknown:
-        raise error(8145, f"@{sorted(unknown)[0]} is not a parameter for procedure sp_update_job.", 16, 2)
+        raise error(8145, f"@{min(unknown)} is not a parameter for procedure sp_update_job.", 16, 2)
     name = _job(engine, arguments)
     if arguments.get("enabled") is not None:
         at = store(engine.instance.now().replace(tzinfo=None))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lab.sql import msdb
 from lab.sql.values import store
 
 if TYPE_CHECKING:
@@ -16,6 +19,13 @@ class Agent:
     def __init__(self, instance: SqlInstance) -> None:
         self._instance = instance
         self.running = False
+
+    def declare(self, jobs: Iterable[str]) -> None:
+        """Add the jobs that msdb does not have yet."""
+        for job in jobs:
+            if not self._instance.msdb("SELECT 1 FROM sysjobs WHERE name = ?", job):
+                at = self._now()
+                self._instance.msdb(msdb.NEW_JOB, str(uuid.uuid4()).upper(), job, at, at)
 
     def start(self) -> None:
         """Open an Agent session: one row in syssessions, one idle row for each job in sysjobactivity."""

@@ -165,7 +165,7 @@ def _flip(path: Path, at: int) -> None:
 
 def _header(engine: Engine, job: _Job) -> dict[str, Any]:
     instance, entry = engine.instance, job.entry
-    lsn = instance.next_lsn()
+    lsn = instance.history.next_lsn()
     return {
         "database": entry.name, "server": instance.server_name, "machine": instance.host.name, "login": engine.session.login,
         "build": instance.build, "started": store(job.started.replace(tzinfo=None)), "guid": str(uuid.uuid4()).upper(),
@@ -222,4 +222,4 @@ def _history(engine: Engine, job: _Job) -> None:
         "recovery_model": header["recovery_model"], "is_snapshot": 0, "is_readonly": 0, "is_damaged": 0,
         "is_copy_only": int(header["copy_only"]), "has_backup_checksums": int(header["checksums"]), "is_password_protected": 0,
     }  # fmt: skip
-    instance.keep_history(row, job.device)
+    instance.history.keep_backup(row, job.device)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lab.sql.databases import Seed
 from lab.sql.ddl import create
+from lab.sql.errors import SqlError
 from lab.sql.values import store
 
 if TYPE_CHECKING:
     from lab.sql.instance import SqlInstance
 
 BILLING_JOB, PAYMENT_JOB = "EngageIP Billing Run", "EngageIP eCheck Batch"
-RUNNING, SUBMITTING = "Running", "Submitting"
 
 TABLES = {
     "EngageIPOption": {"Name": "nvarchar(128) NOT NULL PRIMARY KEY", "Value": "nvarchar(400)"},
@@ -40,7 +41,7 @@ TABLES = {
     },
 }  # fmt: skip
 
-_NAMES = ("Anna O'Neil", "Müller & Söhne GmbH", "Café “Zoë” <web>", "Łukasz Żak", "Ελένη Παππά", "株式会社テスト")  # noqa: RUF001
+_NAMES = ("Anna O'Neil", "Müller & Söhne GmbH", "Café “Zoë” <web>", "Łukasz Żak", "Ελένη Παππά", "株式会社テスト")
 
 
 def seeder(
@@ -75,9 +76,9 @@ def seeder(
             connection.execute("INSERT INTO Customer (UserID, Company) VALUES (?, ?)", (number, full))
             for month in range(3):
                 at = store(begun + timedelta(days=31 * month))
-                columns = "CustomerID, BillingRunID, Amount, Charged, Posted, Created"
+                names = "CustomerID, BillingRunID, Amount, Charged, Posted, Created"
                 connection.execute(
-                    f"INSERT INTO Invoice ({columns}) VALUES (?, ?, ?, 1, 1, ?)",
+                    f"INSERT INTO Invoice ({names}) VALUES (?, ?, ?, 1, 1, ?)",
                     (number, month + 1, round(20 + balance / 7, 2), at),
                 )
             connection.execute(
@@ -85,8 +86,8 @@ def seeder(
                 (number, round(10 + balance / 3, 2)),
             )
         for month in range(3):
-            at = begun + timedelta(days=31 * month)
-            row = ("Completed", store(at), store(at + timedelta(minutes=41)), users)
+            begin = begun + timedelta(days=31 * month)
+            row = ("Completed", store(begin), store(begin + timedelta(minutes=41)), users)
             connection.execute("INSERT INTO BillingRun (Status, Started, Ended, Invoices) VALUES (?, ?, ?, ?)", row)
             connection.execute(
                 "INSERT INTO PaymentBatch (Kind, Status, Started, Ended, Payments) VALUES ('eCheck', ?, ?, ?, ?)", row
@@ -109,52 +110,80 @@ def reporting(connection: sqlite3.Connection) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of work: where its row is, what that says meanwhile, its Agent job, and what it writes."""
+
+    event: str
+    table: str
+    status: str
+    job: str
+    begin: str
+    charge: str
+    post: str
+
+
+BILLING = Kind(
+    "billing",
+    "BillingRun",
+    "Running",
+    BILLING_JOB,
+    "INSERT INTO dbo.BillingRun (Status, Started) VALUES (N'Running', GETDATE())",
+    "INSERT INTO dbo.Invoice (CustomerID, BillingRunID, Amount, Charged, Posted, Created) "
+    "SELECT CustomerID, {0}, 25.00, 1, 0, GETDATE() FROM dbo.Customer",
+    "UPDATE dbo.Invoice SET Posted = 1 WHERE BillingRunID = {0}",
+)
+PAYMENTS = Kind(
+    "payments",
+    "PaymentBatch",
+    "Submitting",
+    PAYMENT_JOB,
+    "INSERT INTO dbo.PaymentBatch (Kind, Status, Started) VALUES (N'eCheck', N'Submitting', GETDATE())",
+    "INSERT INTO dbo.Payment (UserID, Amount, Status, Method, BatchID) "
+    "SELECT UserID, 25.00, N'submitted', N'eCheck', {0} FROM dbo.Customer",
+    "UPDATE dbo.Payment SET Status = N'approved' WHERE BatchID = {0}",
+)
+
+
 class Work:
-    """Billing runs and eCheck batches: rows that say so while they last, an Agent job beside them, real invoices behind them."""
+    """Billing runs and eCheck batches: rows that say so while they last, an Agent job beside them, real invoices behind."""
 
     def __init__(self, instance: SqlInstance, database: str = "EngageIP") -> None:
         self._instance, self._database = instance, database
 
     def billing_run(self, seconds: float) -> int | None:
         """Start a billing run of ``seconds`` lab time; its number, or None where its Agent job is held or cannot run."""
-        return self._start(seconds, "BillingRun", RUNNING, BILLING_JOB, "billing")
+        return self._start(BILLING, seconds)
 
     def payment_batch(self, seconds: float) -> int | None:
         """Start an eCheck batch of ``seconds`` lab time; its number, or None where its Agent job is held or cannot run."""
-        return self._start(seconds, "PaymentBatch", SUBMITTING, PAYMENT_JOB, "payments")
+        return self._start(PAYMENTS, seconds)
 
-    def _start(self, seconds: float, table: str, status: str, job: str, event: str) -> int | None:
+    def _start(self, kind: Kind, seconds: float) -> int | None:
         instance = self._instance
-        if not instance.agent.may_run(job):
-            instance.host.event(f"{event}.skipped", effect=False, job=job)
+        if not instance.agent.may_run(kind.job):
+            instance.host.event(f"{kind.event}.skipped", effect=False, job=kind.job)
             return None
-        at = "CONVERT(nvarchar(30), GETDATE(), 121)"
-        extra, value = ("Kind, ", "N'eCheck', ") if table == "PaymentBatch" else ("", "")
-        batch = f"INSERT INTO dbo.{table} ({extra}Status, Started) VALUES ({value}N'{status}', {at}); SELECT CAST(SCOPE_IDENTITY() AS int)"
-        number = int(instance.run(batch, self._database).rows[0][0])
-        instance.agent.start_job(job)
-        instance.host.event(f"{event}.started", number=number)
-        gone = instance.epoch
-        threading.Thread(
-            target=self._finish, args=(seconds, table, job, event, number, gone), name=f"{event}-{number}", daemon=True
-        ).start()
+        number = int(instance.run(f"{kind.begin}; SELECT CAST(SCOPE_IDENTITY() AS int)", self._database).rows[0][0])
+        instance.agent.start_job(kind.job)
+        instance.host.event(f"{kind.event}.started", number=number)
+        work = threading.Thread(
+            target=self._finish, args=(kind, seconds, number, instance.epoch), name=kind.event, daemon=True
+        )
+        work.start()
         return number
 
-    def _finish(self, seconds: float, table: str, job: str, event: str, number: int, epoch: int) -> None:
+    def _finish(self, kind: Kind, seconds: float, number: int, epoch: int) -> None:
         """Charge first, post at the end: what is cut in between has charged customers without posting."""
         instance = self._instance
-        amount = "INSERT INTO dbo.Invoice (CustomerID, BillingRunID, Amount, Charged, Posted, Created) SELECT CustomerID, {0}, 25.00, 1, 0, GETDATE() FROM dbo.Customer"
-        pay = "INSERT INTO dbo.Payment (UserID, Amount, Status, Method, BatchID) SELECT UserID, 25.00, N'submitted', N'eCheck', {0} FROM dbo.Customer"
-        instance.run((amount if table == "BillingRun" else pay).format(number), self._database)
-        if not instance.sleep(seconds, epoch):
-            instance.host.event(f"{event}.cut", number=number)
-            return
-        post = (
-            "UPDATE dbo.Invoice SET Posted = 1 WHERE BillingRunID = {0}"
-            if table == "BillingRun"
-            else "UPDATE dbo.Payment SET Status = N'approved' WHERE BatchID = {0}"
-        )
-        ended = f"UPDATE dbo.{table} SET Status = N'Completed', Ended = GETDATE() WHERE ID = {number}"
-        instance.run(f"{post.format(number)}; {ended}", self._database)
-        instance.agent.stop_job(job)
-        instance.host.event(f"{event}.finished", number=number)
+        ended = f"UPDATE dbo.{kind.table} SET Status = N'Completed', Ended = GETDATE() WHERE ID = {number}"
+        try:
+            instance.run(kind.charge.format(number), self._database)
+            if instance.sleep(seconds, epoch):
+                instance.run(f"{kind.post.format(number)}; {ended}", self._database)
+                instance.agent.stop_job(kind.job)
+                instance.host.event(f"{kind.event}.finished", number=number)
+                return
+        except SqlError:
+            pass  # the server went down between two statements: cut, like below
+        instance.host.event(f"{kind.event}.cut", number=number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import uuid
@@ -180,5 +179,5 @@ class Databases:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         fresh.write_bytes(content)
-        os.replace(fresh, path)
+        fresh.replace(path)
         entry.generation += 1

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlglot import exp
 
@@ -248,13 +248,13 @@ class Engine:
     def _wait_for(self, statement: st.WaitFor, out: Output) -> None:
         written = str(self.value(statement.seconds))
         try:
-            at = datetime.strptime(written.split(".")[0], "%H:%M:%S")  # noqa: DTZ007 - a duration
+            at = datetime.strptime(written.split(".", maxsplit=1)[0], "%H:%M:%S")  # noqa: DTZ007 - a duration
         except ValueError:
             raise error(148, f"Incorrect time syntax in time string '{written}' used with WAITFOR.", 15) from None
         out.wait(timedelta(hours=at.hour, minutes=at.minute, seconds=at.second).total_seconds())
         out.affected(None)
 
-    _handlers: dict[type, Callable[[Engine, Any, Output], None]] = {
+    _handlers: ClassVar[dict[type, Callable[[Engine, Any, Output], None]]] = {
         st.Query: _query, st.Declare: _declare, st.If: _if, st.Print: _print, st.RaiseError: _raise, st.Use: _use, st.SetOption: _set,
         st.Transaction: _transaction, st.WaitFor: _wait_for,
         st.Assign: lambda self, s, _: self._assign(s.name, self.scalar(s.value)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from datetime import datetime
 
@@ -24,7 +23,7 @@ class ErrorLog:
             names = ["ERRORLOG", *(f"ERRORLOG.{n}" for n in range(1, 7))]
             for older, newer in zip(reversed(names), list(reversed(names))[1:], strict=False):
                 with contextlib.suppress(FileNotFoundError):
-                    os.replace(self._folder / newer, self._folder / older)
+                    (self._folder / newer).replace(self._folder / older)
 
     def write(self, at: datetime, text: str, number: int | None = None) -> None:
         """One entry; with a number, SQL Server writes the line 'Error: ...' before the text."""

@@ -12,12 +12,12 @@ _YEARS = {11: "2012", 12: "2014", 13: "2016", 14: "2017", 15: "2019", 16: "2022"
 
 def data_folder(build: str, instance: str) -> str:
     """The instance's folder: programs, system databases, logs."""
-    return rf"C:\Program Files\Microsoft SQL Server\MSSQL{build.split('.')[0]}.{instance}\MSSQL"
+    return rf"C:\Program Files\Microsoft SQL Server\MSSQL{build.split('.', maxsplit=1)[0]}.{instance}\MSSQL"
 
 
 def version_text(build: str, update: dict[str, str], edition: str) -> str:
     """@@VERSION."""
-    year = _YEARS.get(int(build.split(".")[0]), "2019")
+    year = _YEARS.get(int(build.split(".", maxsplit=1)[0]), "2019")
     level = f"RTM-{update['level']}" if update.get("level") else "RTM"
     kb = f" ({update['kb']})" if update.get("kb") else ""
     return f"Microsoft SQL Server {year} ({level}){kb} - {build} (X64) \n\tCopyright (C) 2019 Microsoft Corporation\n\t{edition} on Windows Server 2019 Standard 10.0 <X64>"

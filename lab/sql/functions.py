@@ -272,7 +272,7 @@ def register(connection: sqlite3.Connection, context: Context, failures: list[Sq
         def run(*values: Any) -> Any:
             try:
                 if not fewest <= len(values) <= most:
-                    raise error(174, f"The {name} function requires {fewest} argument(s).", 15)  # noqa: TRY301
+                    raise error(174, f"The {name} function requires {fewest} argument(s).", 15)
                 return call(*values)
             except SqlError as failure:
                 failures.append(failure)

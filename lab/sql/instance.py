@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,16 +13,15 @@ from zoneinfo import ZoneInfo
 from lab.host import Host
 from lab.sql import billing, facts
 from lab.sql.agent import Agent
-from lab.sql.certificate import server_context
 from lab.sql.databases import Database, Databases, Login
+from lab.sql.doors import Doors
 from lab.sql.engine import Engine
 from lab.sql.errorlog import ErrorLog
 from lab.sql.errors import Cancelled, Message, SqlError
+from lab.sql.history import History
 from lab.sql.output import Collector, Result
 from lab.sql.phases import Durations, Gate, Phase, Start
-from lab.sql.server import Connection
 from lab.sql.session import Session
-from lab.sql.wire import Wire
 
 _SEEDS = {"engageip": billing.seeder(), "reporting": billing.reporting}
 
@@ -34,7 +30,7 @@ class SqlInstance:
     """The host's part ``sql``.
 
     ``start()`` makes it ONLINE at once; ``shutdown()``, ``boot()`` and ``service()`` are the host's hooks and go through the
-    phases of a real start. ``features`` may name what preflight must refuse: ``availability_groups``, ``cluster``,
+    phases of a real start. ``jobs`` are Agent jobs besides the usual ones. ``features`` may name what preflight must refuse: ``availability_groups``, ``cluster``,
     ``replication``, ``mirroring``.
     """
 
@@ -47,6 +43,7 @@ class SqlInstance:
         instance: str = "MSSQLSERVER",
         edition: str = "Standard Edition (64-bit)",
         logins: Iterable[Login] = (),
+        jobs: Iterable[str] = (),
         port: int = 1433,
         zone: str = "America/Toronto",
         durations: Durations | None = None,
@@ -59,11 +56,8 @@ class SqlInstance:
         self.service_account = f"NT SERVICE\\{'MSSQLSERVER' if instance == 'MSSQLSERVER' else f'MSSQL${instance}'}"
         self.engine_service = "MSSQLSERVER" if instance == "MSSQLSERVER" else f"MSSQL${instance}"
         self.agent_service = "SQLSERVERAGENT" if instance == "MSSQLSERVER" else f"SQLAgent${instance}"
-        self._zone, self._features, self._tls = ZoneInfo(zone), frozenset(features), tls
+        self._zone, self._features = ZoneInfo(zone), frozenset(features)
         self._lock = threading.RLock()
-        self._sessions: dict[int, Session] = {}
-        self._listener: socket.socket | None = None
-        self._connections: set[Wire] = set()
         self.phase = Phase.DOWN
         self.epoch = 0
         self._cut = threading.Event()
@@ -72,14 +66,15 @@ class SqlInstance:
         self.build = str(saved.get("build", build))
         self.update = dict(saved.get("update", {}))
         self.scripts_pending = bool(saved.get("scripts_pending", False))
-        self._lsn = int(saved.get("lsn", 29_000_000_018_800_037))
         self.folder = facts.data_folder(self.build, instance)
         self.started_at = self.now()
         specs = [d if isinstance(d, Database) else Database(d, seed=_SEEDS.get(d.casefold())) for d in databases]
         self.databases = Databases(host, specs, rf"{self.folder}\DATA", self.now)
         self._errorlog = ErrorLog(host.disk, rf"{self.folder}\Log")
-        self.gate, self.agent, self.work = Gate(self), Agent(self), billing.Work(self)
+        self.gate, self.doors, self.history = Gate(self), Doors(self, tls), History(host, self.databases)
+        self.agent, self.work = Agent(self), billing.Work(self)
         self.agent_wanted = not self.is_express
+        self.agent.declare(jobs)
         self._save()
         self._declare_services()
 
@@ -95,7 +90,7 @@ class SqlInstance:
 
     @property
     def server_name(self) -> str:
-        """``HOST``, or ``HOST\\INSTANCE`` for a named instance."""
+        r"""``HOST``, or ``HOST\INSTANCE`` for a named instance."""
         host = self.host.name.upper()
         return host if self.name == "MSSQLSERVER" else f"{host}\\{self.name}"
 
@@ -128,8 +123,12 @@ class SqlInstance:
         return datetime.now(UTC).astimezone(self._zone)
 
     def sessions(self) -> list[Session]:
-        with self._lock:
-            return list(self._sessions.values())
+        """Everybody who is logged in."""
+        return self.doors.sessions()
+
+    def msdb(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement of SQLite's own on msdb, for what the server itself keeps there."""
+        return self.history.msdb(statement, *values)
 
     def _save(self) -> None:
         with self.host.edit("sql.json") as state:
@@ -137,7 +136,6 @@ class SqlInstance:
                 "build": self.build,
                 "update": self.update,
                 "scripts_pending": self.scripts_pending,
-                "lsn": self._lsn,
             }
 
     def _declare_services(self) -> None:
@@ -202,7 +200,7 @@ class SqlInstance:
             elif self.phase is Phase.DOWN:
                 self._come_up()
             elif self.phase is Phase.ONLINE and not self.agent.running:
-                threading.Thread(target=Start(self, self.epoch)._agent, daemon=True).start()
+                threading.Thread(target=Start(self, self.epoch).start_agent, daemon=True).start()
 
     def patch(self, build: str, *, level: str = "", kb: str = "", start: bool = True) -> None:
         """Replace the binaries, as setup does: services stop, and the first start runs the upgrade scripts."""
@@ -242,17 +240,7 @@ class SqlInstance:
             self.epoch += 1
             self._cut.set()
             self.phase = Phase.DOWN
-            listener, self._listener = self._listener, None
-            connections, self._connections = self._connections, set()
-            sessions, self._sessions = list(self._sessions.values()), {}
-        if listener:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-        for session in sessions:
-            session.killed.set()
-        for connection in connections:
-            connection.reset()
+        self.doors.close()
         self.agent.stop()
 
     def die(self) -> None:
@@ -289,8 +277,7 @@ class SqlInstance:
         """Be in ``phase``, and say so."""
         with self._lock:
             self.phase = phase
-            if phase is not Phase.DOWN and self._listener is None:
-                self._listen()
+            self.doors.open()
         if phase is Phase.RECOVERING:
             self.mark(self.engine_service, "Running")
             self.log(
@@ -313,82 +300,13 @@ class SqlInstance:
             if service in services:
                 services[service]["status"] = status
 
-    # Connections -----------------------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        listener = socket.create_server((self.host.address, self.port))
-        self._listener = listener
-        context = server_context(self.host, self._tls)
-
-        def accept() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection = Wire(client)
-                with self._lock:
-                    if self._listener is not listener:
-                        connection.reset()
-                        return
-                    self._connections.add(connection)
-                threading.Thread(
-                    target=self._serve, args=(connection, context), name=f"{self.host.name}-tds", daemon=True
-                ).start()
-
-        threading.Thread(target=accept, name=f"{self.host.name}-sql", daemon=True).start()
-
-    def _serve(self, connection: Wire, context: Any) -> None:
-        try:
-            Connection(self, connection, context).serve()
-        finally:
-            with self._lock:
-                self._connections.discard(connection)
-
-    def enter_session(
-        self,
-        user: str | None,
-        password: str | None,
-        database: str,
-        *,
-        remote: bool,
-        client: str = "",
-        program: str = "",
-    ) -> Session:
-        """A session for a login that the gate lets in."""
-        try:
-            login, sysadmin, current = self.gate.admit(user, password, database)
-        except SqlError as refusal:
-            self.host.event("sql.login", effect=False, user=user, database=database, number=refusal.number)
-            raise
-        with self._lock:
-            spid = next(n for n in range(51, 32767) if n not in self._sessions)
-            session = Session(self, spid, login, sysadmin, remote, current, client, program)
-            self._sessions[spid] = session
-        self.host.event("sql.login", effect=False, user=login, database=current, number=0)
-        return session
-
-    def leave(self, session: Session) -> None:
-        with self._lock:
-            if self._sessions.get(session.spid) is session:
-                del self._sessions[session.spid]
-        session.close()
-
-    def kill(self, session: Session) -> None:
-        """End another session at once."""
-        session.killed.set()
-        if session.on_kill:
-            session.on_kill()
-        with self._lock:
-            self._sessions.pop(session.spid, None)
-
     def run(
         self,
         statement: str,
         database: str = "master",
         user: str | None = None,
         password: str | None = None,
+        *,
         on_message: Callable[[Message], None] | None = None,
         stop: threading.Event | None = None,
         parameters: dict[str, Any] | None = None,
@@ -399,7 +317,7 @@ class SqlInstance:
         then. Cancelled by ``stop``, the result says ``cancelled``; cut by a stop of the service, SqlError 10054.
         """
         self.gate.check_open()
-        session = self.enter_session(
+        session = self.doors.admit(
             user,
             password,
             database,
@@ -422,7 +340,7 @@ class SqlInstance:
                 raise cut from None
             out.result.cancelled = True
         finally:
-            self.leave(session)
+            self.doors.leave(session)
         return out.result
 
     # Bookkeeping -------------------------------------------------------------------------------------------------------------
@@ -450,42 +368,3 @@ class SqlInstance:
     def log(self, text: str, number: int | None = None) -> None:
         """A line in ERRORLOG."""
         self._errorlog.write(self.now(), text, number)
-
-    def msdb(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement of SQLite's own on msdb, for what the server itself keeps there."""
-        entry = self.databases.find("msdb")
-        assert entry is not None
-        with contextlib.closing(sqlite3.connect(self.databases.path(entry), timeout=10)) as connection, connection:
-            connection.create_collation(
-                "NOCASE", lambda a, b: (a.casefold() > b.casefold()) - (a.casefold() < b.casefold())
-            )
-            return connection.execute(statement, values).fetchall()
-
-    def next_lsn(self) -> int:
-        with self._lock:
-            self._lsn += 16_000_400_001
-            self._save()
-            return self._lsn
-
-    def keep_history(self, row: dict[str, Any], device: str) -> None:
-        """The rows in msdb that a finished backup leaves."""
-        self.msdb("INSERT INTO backupmediaset (media_uuid, media_family_count) VALUES (?, 1)", row["backup_set_uuid"])
-        media = self.msdb("SELECT MAX(media_set_id) FROM backupmediaset")[0][0]
-        columns = "media_set_id, family_sequence_number, media_family_id, physical_device_name, device_type"
-        self.msdb(
-            f"INSERT INTO backupmediafamily ({columns}) VALUES (?, 1, ?, ?, 2)", media, row["backup_set_uuid"], device
-        )
-        row = {**row, "media_set_id": media}
-        self.msdb(f"INSERT INTO backupset ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", *row.values())
-
-    def keep_restore(self, database: str, user: str, guid: str) -> None:
-        columns = "restore_date, destination_database_name, user_name, backup_set_id, restore_type, replace, recovery"
-        at = self.now().replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-        found = self.msdb("SELECT backup_set_id FROM backupset WHERE backup_set_uuid = ?", guid)
-        self.msdb(
-            f"INSERT INTO restorehistory ({columns}) VALUES (?, ?, ?, ?, 'D', 1, 1)",
-            at,
-            database,
-            user,
-            found[0][0] if found else None,
-        )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from datetime import datetime
 
 from lab.sql.ddl import create
-from lab.sql.values import store
 
 TABLES = {
     "backupset": {
@@ -52,19 +50,17 @@ TABLES = {
 JOBS = ("EngageIP Billing Run", "EngageIP eCheck Batch", "syspolicy_purge_history")
 
 
+NEW_JOB = (
+    "INSERT INTO sysjobs (job_id, name, enabled, description, start_step_id, category_id, date_created, date_modified, "
+    "version_number) VALUES (?, ?, 1, 'No description available.', 1, 0, ?, ?, 3)"
+)
+"""Takes the id, the name, and the moment of creation twice."""
+
+
 def seed(connection: sqlite3.Connection) -> None:
     """Create the tables and the Agent's jobs."""
     for table, columns in TABLES.items():
         create(connection, "main", table, columns)
+    created = "2020-03-02 09:15:00.000000"
     for job in JOBS:
-        add_job(connection, job, datetime(2020, 3, 2, 9, 15))  # noqa: DTZ001 - msdb keeps local time
-
-
-def add_job(connection: sqlite3.Connection, name: str, created: datetime) -> None:
-    """An enabled Agent job."""
-    columns = (
-        "job_id, name, enabled, description, start_step_id, category_id, date_created, date_modified, version_number"
-    )
-    at = store(created)
-    values = (str(uuid.uuid4()).upper(), name, 1, "No description available.", 1, 0, at, at, 3)
-    connection.execute(f"INSERT INTO sysjobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        connection.execute(NEW_JOB, (str(uuid.uuid4()).upper(), job, created, created))

@@ -135,7 +135,7 @@ class Start:
         if not self._recover():
             return
         instance.enter(Phase.ONLINE)
-        self._agent()
+        self.start_agent()
 
     def _wait(self, seconds: float) -> bool:
         return self._instance.sleep(seconds, self._epoch)
@@ -179,7 +179,8 @@ class Start:
             instance.host.event("sql.database_recovered", effect=False, database=entry.name, state=entry.state)
         return True
 
-    def _agent(self) -> None:
+    def start_agent(self) -> None:
+        """The Agent comes after the engine, if it is wanted."""
         instance = self._instance
         if instance.is_express or not instance.agent_wanted or not self._wait(instance.durations.agent):
             return

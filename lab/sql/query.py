@@ -15,34 +15,27 @@ from sqlglot.errors import SqlglotError
 
 from lab.sql.errors import error, syntax
 from lab.sql.functions import DATE_PARTS, FUNCTIONS, GLOBALS
+from lab.sql.inference import Source, infer
 from lab.sql.lexer import Token
-from lab.sql.values import Type, parse_type, type_of
+from lab.sql.values import Type, parse_type
 
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns of what is refused here anyway
 
 _STATEMENTS = (exp.Select, exp.SetOperation, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Subquery)
 # The functions that SQLite has with T-SQL's meaning. All others are ours (``t_...``), or error 195.
-_SAME = (
-    exp.Count,
-    exp.Sum,
-    exp.Min,
-    exp.Max,
-    exp.Avg,
-    exp.GroupConcat,
-    exp.Coalesce,
-    exp.Nullif,
-    exp.If,
-    exp.Case,
-    exp.Cast,
+_SAME: tuple[Any, ...] = (
+    *(exp.Count, exp.Sum, exp.Min, exp.Max, exp.Avg, exp.GroupConcat, exp.Coalesce, exp.Nullif, exp.If, exp.Case),
+    *(exp.Cast, exp.TryCast, exp.Convert, exp.Exists, exp.RowNumber, exp.And, exp.Or),
 )
-_SAME += (exp.TryCast, exp.Convert, exp.Exists, exp.RowNumber, exp.And, exp.Or)
 
 
-class Backticked(SQLite):
+class Backticked(SQLite):  # type: ignore[misc]
     """SQLite with names in backticks: it takes a wrong name in double quotes for a string, and answers."""
 
-    class Tokenizer(SQLite.Tokenizer):
-        IDENTIFIERS = ["`"]  # noqa: RUF012 - sqlglot's way
+    class Tokenizer(SQLite.Tokenizer):  # type: ignore[misc]
+        """What the generator takes the quotes from."""
+
+        IDENTIFIERS = ("`",)
 
 
 def tree(words: list[Token], before: str = "", after: str = "") -> exp.Expression:
@@ -90,15 +83,6 @@ def _spelled(words: list[Token]) -> Iterator[str]:
             yield word.text
 
 
-@dataclass(frozen=True)
-class Source:
-    """A table of a query: where it lies in SQLite, and its columns with their types."""
-
-    schema: str
-    table: str
-    columns: dict[str, Type]
-
-
 Find = Callable[[list[str]], Source]
 """Finds a table by the parts of its name (database, schema, table; fewer where fewer were written); SqlError 208."""
 
@@ -121,7 +105,11 @@ def compile_query(original: exp.Expression, find: Find) -> Compiled:
     assigns = _take_assignments(root)
     columns = _columns(root, sources)
     binds: set[str] = set()
-    root = root.transform(lambda node: _rewrite(node, binds))
+    for node in reversed(list(root.walk(bfs=False))):  # leaves first: what is put in place is not walked again
+        new = _rewrite(node, binds)
+        if new is not node:
+            root = new if node is root else root
+            node.replace(new)
     return Compiled(
         root.sql(dialect=Backticked),
         binds,
@@ -129,11 +117,6 @@ def compile_query(original: exp.Expression, find: Find) -> Compiled:
         assigns,
         isinstance(root, exp.Insert | exp.Update | exp.Delete | exp.Drop),
     )
-
-
-def table_parts(node: exp.Table) -> list[str]:
-    """The written parts of a table's name."""
-    return [part.name for part in node.parts] if node.args.get("db") is not None else [node.name]
 
 
 def _place_tables(root: exp.Expression, find: Find) -> dict[str, Source]:
@@ -210,60 +193,20 @@ def _columns(root: exp.Expression, sources: dict[str, Source]) -> list[tuple[str
     return found
 
 
-def infer(node: Any, sources: dict[str, Source]) -> Type | None:
-    """The type of an expression as far as its shape tells; None where only the values can."""
-    match node:
-        case exp.Alias() | exp.Paren() | exp.Min() | exp.Max() | exp.Collate() | exp.Neg():
-            return infer(node.this, sources)
-        case exp.Column():
-            wanted = [sources[node.table.casefold()]] if node.table.casefold() in sources else sources.values()
-            types = [t for s in wanted for name, t in s.columns.items() if name.casefold() == node.name.casefold()]
-            return types[0] if types else None
-        case exp.Cast() | exp.TryCast():
-            return parse_type(node.to.sql(dialect="tsql"))
-        case exp.Convert():
-            return parse_type(node.this.sql(dialect="tsql"))
-        case exp.Count():
-            return Type("bigint" if node.args.get("big_int") else "int")
-        case exp.Sum() | exp.Avg():
-            inner = infer(node.this, sources)
-            return Type("decimal", 38, inner.scale) if inner and inner.name in ("decimal", "money") else inner
-        case exp.Coalesce() | exp.Nullif():
-            return infer(node.this, sources)
-        case exp.If():
-            return infer(node.args["true"], sources)
-        case exp.Case():
-            return next((t for t in (infer(i.args["true"], sources) for i in node.args["ifs"]) if t), None)
-        case exp.Subquery():
-            inner_select = node.this
-            return infer(inner_select.expressions[0], sources) if isinstance(inner_select, exp.Select) else None
-        case exp.Anonymous():
-            return FUNCTIONS[node.name.lower()[2:]].type if node.name.lower()[2:] in FUNCTIONS else None
-        case exp.Literal():
-            return type_of(node.name) if node.is_string else None
-    return None
-
-
 def _rewrite(node: exp.Expression, binds: set[str]) -> exp.Expression:
-    match node:
-        case exp.Parameter():
-            binds.add(node.name.lower())
-            return exp.Placeholder(this=node.name.lower())
-        case exp.Add():
-            return exp.Anonymous(this="t_add", expressions=[node.this, node.expression])
-        case exp.Cast() | exp.TryCast():
-            return _cast(node.this, node.to, None, isinstance(node, exp.TryCast))
-        case exp.Convert():
-            return _cast(node.expression, node.this, node.args.get("style"), bool(node.args.get("safe")))
-        case exp.Column() if node.table.casefold() in ("inserted", "deleted"):
-            return exp.column(node.name)
-        case exp.Column() if node.args.get("db"):
-            return exp.Column(this=node.this, table=node.args["table"])
-        case exp.Collate():
-            return node.this
-        case exp.Paren() if isinstance(node.parent, exp.DefaultColumnConstraint):
-            return node
-    return node
+    rewrite = _REWRITES.get(type(node))
+    return rewrite(node, binds) if rewrite else node
+
+
+def _parameter(node: exp.Expression, binds: set[str]) -> exp.Expression:
+    binds.add(node.name.lower())
+    return exp.Placeholder(this=node.name.lower())
+
+
+def _column(node: exp.Expression, _: set[str]) -> exp.Expression:
+    if node.table.casefold() in ("inserted", "deleted"):
+        return exp.column(node.name, quoted=True)
+    return exp.Column(this=node.this, table=node.args["table"]) if node.args.get("db") else node
 
 
 def _cast(value: exp.Expression, kind: exp.Expression, style: exp.Expression | None, safe: bool) -> exp.Expression:
@@ -274,3 +217,14 @@ def _cast(value: exp.Expression, kind: exp.Expression, style: exp.Expression | N
         raise error(243, f"Type {wanted} is not a defined system type.") from None
     arguments = [value, exp.Literal.string(wanted), style or exp.Literal.number(0), exp.Literal.number(int(safe))]
     return exp.Anonymous(this="t_cast", expressions=arguments)
+
+
+_REWRITES: dict[type, Callable[[Any, set[str]], exp.Expression]] = {
+    exp.Parameter: _parameter,
+    exp.Column: _column,
+    exp.Add: lambda node, _: exp.Anonymous(this="t_add", expressions=[node.this, node.expression]),
+    exp.Cast: lambda node, _: _cast(node.this, node.to, None, safe=False),
+    exp.TryCast: lambda node, _: _cast(node.this, node.to, None, safe=True),
+    exp.Convert: lambda node, _: _cast(node.expression, node.this, node.args.get("style"), bool(node.args.get("safe"))),
+    exp.Collate: lambda node, _: node.this,
+}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from datetime import datetime
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from lab.sql import media
 from lab.sql import statements as st
-from lab.sql.databases import Database, Entry
-from lab.sql.errors import Message, SqlError, error, terminating
+from lab.sql.databases import Database
+from lab.sql.errors import Message, error, terminating
 from lab.sql.output import Output
 from lab.sql.values import Column, parse_type, present
 
@@ -36,33 +34,35 @@ def run(engine: Engine, statement: st.Restore, out: Output) -> None:
     if len(statement.disks) != 1:
         raise error(102, "Incorrect syntax near ','.", 15)  # stripes are not built in the lab
     device = str(engine.value(statement.disks[0]))
-    try:
-        sets = media.decode(media.read(engine.instance.host, device), device)
-    except media.Unreachable as failure:
-        raise terminating(verb, Message(3201, 16, 2, f"Cannot open backup device '{device}'. {failure}.")) from None
-    except media.Damaged as damage:
-        raise terminating(verb, damage.message) from None
+    sets = _read(engine, device, verb)
     if statement.verb == "HEADERONLY":
         _header_rows(sets, out)
         return
     position = int(engine.value(statement.options.get("FILE")) or 1)
     if not 1 <= position <= len(sets):
-        raise terminating(
-            verb, Message(3287, 16, 1, f"The file ID {position} on device '{device}' is not a valid backup set.")
-        )
+        text = f"The file ID {position} on device '{device}' is not a valid backup set."
+        raise terminating(verb, Message(3287, 16, 1, text))
     chosen = sets[position - 1]
-    if statement.verb == "VERIFYONLY":
-        _verify(engine, statement, chosen, position, out)
-    elif statement.verb == "FILELISTONLY":
-        _file_rows(chosen, out)
-    elif statement.verb == "LABELONLY":
-        _rows(
-            out,
-            "MediaName nvarchar(128); FamilyCount int; FamilySequenceNumber int; MediaDate datetime",
-            [(None, 1, 1, chosen.header["started"])],
-        )
-    else:
-        _restore(engine, statement, chosen, out)
+    match statement.verb:
+        case "VERIFYONLY":
+            _verify(engine, statement, chosen, position, out)
+        case "FILELISTONLY":
+            _file_rows(chosen, out)
+        case "LABELONLY":
+            columns = "MediaName nvarchar(128); FamilyCount int; FamilySequenceNumber int; MediaDate datetime"
+            _rows(out, columns, [(None, 1, 1, chosen.header["started"])])
+        case _:
+            _restore(engine, statement, chosen, out)
+
+
+def _read(engine: Engine, device: str, verb: str) -> list[media.BackupSet]:
+    try:
+        return media.decode(media.read(engine.instance.host, device), device)
+    except media.Unreachable as failure:
+        text = f"Cannot open backup device '{device}'. {failure}."
+        raise terminating(verb, Message(3201, 16, 2, text)) from None
+    except media.Damaged as damage:
+        raise terminating(verb, damage.message) from None
 
 
 def _verify(engine: Engine, statement: st.Restore, chosen: media.BackupSet, position: int, out: Output) -> None:
@@ -158,7 +158,7 @@ def _restore(engine: Engine, statement: st.Restore, chosen: media.BackupSet, out
         )
     )
     instance.host.event("restore.database", database=name, source=header["database"], guid=header["guid"])
-    instance.keep_restore(name, engine.session.login, header["guid"])
+    instance.history.keep_restore(name, engine.session.login, header["guid"], instance.now())
     out.affected(None)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lab.sql import tokens, wire
+from lab.sql.encoding import Reader
 from lab.sql.engine import Engine
 from lab.sql.errors import Cancelled, ConnectionClosed, Message, SqlError
 from lab.sql.output import Output, Rows
 from lab.sql.phases import Phase
-from lab.sql.values import Column, Reader
+from lab.sql.values import Column
 
 if TYPE_CHECKING:
     from lab.sql.instance import SqlInstance
@@ -101,7 +102,7 @@ class Connection:
                 while not session.killed.is_set():
                     self._answer(*self._wire.message())
         if session is not None:
-            self._instance.leave(session)
+            self._instance.doors.leave(session)
         self._wire.reset()
 
     # Login -----------------------------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ class Connection:
         user, program, database = text(1), text(3), text(8)
         instance = self._instance
         try:
-            session = instance.enter_session(
+            session = instance.doors.admit(
                 user, text(2, secret=True), database, remote=True, client=text(0), program=program
             )
         except SqlError as refusal:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lab.sql import catalog, ddl, functions
 from lab.sql.databases import Entry
 from lab.sql.errors import SqlError, error
-from lab.sql.query import Source
+from lab.sql.inference import Source
 from lab.sql.values import parse_type, store
 
 if TYPE_CHECKING:

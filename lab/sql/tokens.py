@@ -6,8 +6,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+from lab.sql.encoding import COLLATION, encode, type_info
 from lab.sql.errors import Message
-from lab.sql.values import COLLATION, Column, encode, type_info
+from lab.sql.values import Column
 
 DONE, DONE_PROC, DONE_IN_PROC = 0xFD, 0xFE, 0xFF
 MORE, FAILED, COUNT, ATTENTION = 0x01, 0x02, 0x10, 0x20
