@@ -100,7 +100,9 @@ class Lab:
         addresses = {machine.name: f"{self.block}.{number}" for number, machine in enumerate(self.spec.hosts, 11)}
         for machine in self.spec.hosts:
             self.hosts[machine.name] = self._host(machine, addresses[machine.name])
-        self._wiring = Wiring(self.spec, self.secrets, self.hosts, f"{self.block}.9", self.folder)
+        sql = self.spec.sql_host.name
+        certificate = authority.issue(f"{sql}-sql", addresses[sql])
+        self._wiring = Wiring(self.spec, self.secrets, self.hosts, f"{self.block}.9", certificate)
         self._wiring.start()
         for host in self.hosts.values():
             winrm = self._winrm(host, authority)

@@ -77,7 +77,7 @@ def estate(spec: LabSpec, addresses: dict[str, str], share: Path) -> dict[str, A
             "name": site.name,
             "url": f"http://{addresses[app]}:{site.port}/{site.name}",
             "check_url": f"http://{{host}}:{site.check_port}/{site.name}",
-            **({"hosts": web} if len(web) > 1 else {}),
+            **({"hosts": list(web)} if len(web) > 1 else {}),
         }
         for site in spec.sites
     ]

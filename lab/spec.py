@@ -115,7 +115,7 @@ class LabSpec:
     databases: tuple[str, ...] = ("EngageIP", "Reporting")
     sites: tuple[SiteSpec, ...] = (ADMIN_PORTAL, CUSTOMER_PORTAL)
     services: tuple[str, ...] = ("EngageIP Event Manager", "EngageIP Job Service")
-    agent_jobs: tuple[str, ...] = ("EngageIP nightly rating",)
+    agent_jobs: tuple[str, ...] = ("EngageIP Billing Run",)
     package: PackageSpec | None = PackageSpec()
     sql_version: str = "15.0.4355.3"
     bucket: str = "acme-backups"

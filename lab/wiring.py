@@ -1,26 +1,91 @@
-"""Puts the servers on the hosts: SQL Server, IIS, the task scheduler, and S3 beside them."""
+"""Puts the servers on the hosts: SQL Server, IIS, the task scheduler, the power, and S3 beside them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lab.host import Host
-from lab.paper import Secrets
+from lab.paper import APPLICATION_USER, S3_KEY, SQL_USER, Secrets
+from lab.power import Power, show_logon
+from lab.s3 import S3Store
 from lab.spec import LabSpec
+from lab.sql import Login, SqlInstance
+from lab.tasks import Tasks
+from lab.web import Iis
+from lab.web.install import install_site
 
 
 class Wiring:
     """Everything but WinRM that serves in a lab; ``s3_address`` is where the object store listens."""
 
-    def __init__(self, spec: LabSpec, secrets: Secrets, hosts: dict[str, Host], s3_address: str, folder: Path) -> None:
+    def __init__(
+        self,
+        spec: LabSpec,
+        secrets: Secrets,
+        hosts: dict[str, Host],
+        s3_address: str,
+        tls: tuple[Path, Path],
+    ) -> None:
         self._spec = spec
         self._secrets = secrets
         self._hosts = hosts
-        self._folder = folder
-        self.s3_endpoint = f"http://{s3_address}:9000"
+        self._tls = tls
+        self._sql_host = hosts[spec.sql_host.name]
+        self._s3 = S3Store(
+            s3_address,
+            audit=self._sql_host.audit,
+            clock=self._sql_host.clock,
+            faults=self._sql_host.faults,
+            bucket=spec.bucket,
+            keys=(S3_KEY, secrets.s3),
+        )
+        self.s3_endpoint = self._s3.endpoint_url
 
     def start(self) -> None:
-        """Start everything, and wait until it is ready: SQL Server before IIS."""
+        """Start everything as found on a first day: SQL Server is ready before IIS opens its first page."""
+        self._s3.start()
+        for host in self._hosts.values():
+            host.parts["power"] = Power(host)
+            host.parts["tasks"] = Tasks(host)
+            show_logon(host)
+        self._start_sql()
+        for machine in self._spec.web_hosts:
+            self._start_iis(self._hosts[machine.name])
 
     def stop(self) -> None:
         """End what is not a part of any host."""
+        self._s3.stop()
+
+    def _start_sql(self) -> None:
+        logins = (
+            Login(SQL_USER, self._secrets.sql),
+            Login(APPLICATION_USER, self._secrets.application, sysadmin=False),
+        )
+        instance = SqlInstance(
+            self._sql_host,
+            self._spec.databases,
+            build=self._spec.sql_version,
+            logins=logins,
+            tls=(str(self._tls[0]), str(self._tls[1])),
+        )
+        self._sql_host.parts["sql"] = instance
+        instance.start()
+
+    def _start_iis(self, host: Host) -> None:
+        for site in self._spec.sites:
+            install_site(
+                host,
+                site.name,
+                {site.port: "", site.check_port: ""},
+                server=self._sql_host.address,
+                user=APPLICATION_USER,
+                password=self._secrets.application,
+            )
+        iis = Iis(host, self._reachable_sql)
+        host.parts["iis"] = iis
+        iis.boot()
+
+    def _reachable_sql(self) -> SqlInstance | None:
+        """The SQL Server as a web host finds it: nothing answers while its machine is down."""
+        instance: SqlInstance = self._sql_host.parts["sql"]
+        return instance if self._sql_host.up.is_set() else None
