@@ -73,7 +73,7 @@ class HostError(Exception):
         return self._outcome_unknown
 
     def __str__(self) -> str:
-        unknown = " (it is not known whether the script ran)" if self._outcome_unknown else ""
+        unknown = " (the outcome is not known)" if self._outcome_unknown else ""
         return f"{self._host}: {self._cause}{unknown}.{' ' + self._fix if self._fix else ''}"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -153,13 +153,15 @@ class ScriptFailed(HostError):
 
 
 class DeadlineExceeded(HostError):
-    """We waited as long as we were willing to; ``waited_for`` says what for."""
+    """We waited as long as we were willing to; ``waited_for`` says what for, ``last`` what went wrong last."""
 
-    def __init__(self, host: str, waited_for: str, seconds: float, *, outcome_unknown: bool = False) -> None:
+    def __init__(
+        self, host: str, waited_for: str, seconds: float, *, last: str = "", outcome_unknown: bool = False
+    ) -> None:
         self.waited_for, self.seconds = waited_for, seconds
         super().__init__(
             host,
-            f"no end of {waited_for} within {seconds:g} s",
+            f"no end of {waited_for} within {seconds:g} s{': ' + last if last else ''}",
             "Look at the host, then run again: what it has finished is found there.",
             outcome_unknown=outcome_unknown,
         )

@@ -6,6 +6,8 @@ then a KeyError. None of them leaves this package: they hold requests with Autho
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import socket
 import ssl
@@ -14,6 +16,7 @@ from html import unescape
 
 import requests
 import spnego.exceptions
+import urllib3.exceptions
 from winrm.exceptions import (
     AuthenticationError,
     WinRMError,
@@ -47,6 +50,7 @@ QUOTAS = {
 _DETAIL = re.compile(r"<(?:\w+:)?(?:Message|error_Message)(?:\s[^>]*)?>([^<]+)<")
 _STALE = 400
 _UNAVAILABLE = 503
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EACCES}
 
 REACH = "Check that the host is up, that WinRM listens there (winrm quickconfig) and that no firewall is in between."
 LOGIN = "Check user name and password, and that the user is in Administrators or Remote Management Users on the host."
@@ -73,7 +77,7 @@ def never_arrived(error: BaseException) -> bool:
         return error.code in (_STALE, _UNAVAILABLE)
     if isinstance(error, WSManFaultError):
         return True  # a fault is a refusal, made before anything was done
-    return any(isinstance(cause, ConnectionRefusedError | socket.gaierror) for cause in _chain(error))
+    return any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -154,6 +158,8 @@ def _no_connection(host: str, error: BaseException) -> HostError:
             return HostUnreachable(host, "the connection is refused", REACH)
         if isinstance(cause, socket.gaierror):
             return HostUnreachable(host, "its address cannot be resolved", "Check the address in the estate, and DNS.")
+        if isinstance(cause, OSError) and cause.errno in _NO_WAY:
+            return HostUnreachable(host, f"there is no way to it ({os.strerror(cause.errno)})", REACH)
     return HostUnreachable(host, "the connection was dropped", REACH)
 
 

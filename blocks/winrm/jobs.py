@@ -49,13 +49,14 @@ class Patience:
     every: float
     stop: threading.Event
     _unclear: int = 0
+    _last: str = ""
 
     def check(self) -> None:
         """Raise when there is nothing left to wait with."""
         if self.stop.is_set():
             raise WaitStopped(self.host, self.deadline.waiting_for)
         if self.deadline.passed:
-            raise DeadlineExceeded(self.host, self.deadline.waiting_for, self.deadline.seconds, outcome_unknown=True)
+            raise self._out_of_time()
 
     def pause(self) -> None:
         """Wait until it is time to ask again, or to stop."""
@@ -63,7 +64,7 @@ class Patience:
 
     def reward(self) -> None:
         """Forget earlier trouble: the host answered."""
-        self._unclear = 0
+        self._unclear, self._last = 0, ""
 
     def endure(self, trouble: HostError) -> None:
         """Wait a little after an error that time may mend; raise it otherwise, or when no time is left."""
@@ -72,10 +73,14 @@ class Patience:
             self._unclear += 1
             if not trouble.outcome_unknown or self._unclear > _UNCLEAR_ANSWERS:
                 raise trouble
-        if self.deadline.left <= min(self.every, _RETRY_EVERY):
-            raise trouble
-        self.stop.wait(min(self.every, _RETRY_EVERY))
+        if not isinstance(trouble, DeadlineExceeded):
+            self._last = trouble.cause
+        self.stop.wait(min(self.every, _RETRY_EVERY, self.deadline.left))
         self.check()
+
+    def _out_of_time(self) -> DeadlineExceeded:
+        waiting_for, seconds = self.deadline.waiting_for, self.deadline.seconds
+        return DeadlineExceeded(self.host, waiting_for, seconds, last=self._last, outcome_unknown=True)
 
 
 def start(run: Run, order: Order, patience: Patience) -> dict[str, Any]:

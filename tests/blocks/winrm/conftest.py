@@ -35,7 +35,7 @@ class Machine:
 
     def __init__(self, folder: Path, quotas: Quotas | None = None, speed: float = 100) -> None:
         self.address = next(_addresses)
-        self.password = f'p"‹&€-{secrets.token_hex(6)}'
+        self.password = f'p"\u2039&€-{secrets.token_hex(6)}'
         self.audit = Audit(folder / "audit.jsonl")
         self.faults = Faults()
         self.host = Host("sql01", folder / "sql01", self.address, frozenset(), self.audit, Clock(speed), self.faults)

@@ -19,7 +19,7 @@ SCRIPT = "Get-HostFacts"
 
 def test_every_character_survives_the_round_trip(host: Any) -> None:
     """Text outside every code page goes over by stdin and comes back as it was (pywinrm's own way raises on '€')."""
-    text = "d'é \"‹&€» 漢字 😀 \\ %PATH% `$x` \r\n\t<![CDATA[]]>"
+    text = "d'é \"\u2039&€» 漢字 😀 \\ %PATH% `$x` \r\n\t<![CDATA[]]>"
     assert host.run(SCRIPT, text=text, number=7, none=None, nested={"a": [1, text]}) == {
         "echo": {"text": text, "number": 7, "none": None, "nested": {"a": [1, text]}}
     }
@@ -47,8 +47,8 @@ def test_a_script_of_any_size_fits(make_machine: Any) -> None:
 
 def test_a_megabyte_of_output_arrives(machine: Any, host: Any) -> None:
     """Output larger than an envelope is put together from many Receives."""
-    machine.script = lambda _document, _process: {"text": "‹€»" * 120_000}
-    assert host.run(SCRIPT)["text"] == "‹€»" * 120_000
+    machine.script = lambda _document, _process: {"text": "\u2039€»" * 120_000}
+    assert host.run(SCRIPT)["text"] == "\u2039€»" * 120_000
 
 
 def test_one_logon_and_one_shell_serve_many_calls(machine: Any, host: Any) -> None:
@@ -223,8 +223,8 @@ def test_a_script_that_fails_tells_where_and_why(machine: Any, host: Any) -> Non
 
 def test_an_error_that_repeats_a_secret_is_cleaned(machine: Any, host: Any) -> None:
     """PowerShell quotes the value it stumbles over; a secret among them does not get into our errors."""
-    secret = 'tok"‹&€-1234'
-    machine.script = lambda *_: '{"ok":false,"error":{"message":"Cannot convert tok\\"‹&€-1234 to int"}}'.encode()
+    secret = 'tok"\u2039&€-1234'
+    machine.script = lambda *_: '{"ok":false,"error":{"message":"Cannot convert tok\\"\u2039&€-1234 to int"}}'.encode()
     with pytest.raises(ScriptFailed) as caught:
         host.run(SCRIPT, secrets={"token": secret})
     assert "1234" not in str(caught.value)

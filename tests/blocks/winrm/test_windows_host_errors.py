@@ -79,6 +79,14 @@ def test_no_such_name() -> None:
     assert "DNS" in error.fix
 
 
+def test_no_way_to_it() -> None:
+    """An address that nothing leads to is told as that, with the system's own word."""
+    error = failing(at("255.255.255.255", scheme="http"))
+    assert isinstance(error, HostUnreachable)
+    assert "there is no way to it" in error.cause
+    assert not error.outcome_unknown
+
+
 def test_silent(listener: socket.socket) -> None:
     """A host that takes the connection and says nothing does not hold us beyond the deadline."""
     started = time.monotonic()
@@ -250,7 +258,7 @@ def test_whether_the_script_may_have_run(machine: Any, host: WindowsHost, action
     error = failing(host)
     assert isinstance(error, HostUnreachable)
     assert error.outcome_unknown is unknown
-    assert ("not known whether" in str(error)) is unknown
+    assert ("outcome is not known" in str(error)) is unknown
     until = time.monotonic() + 5
     while len(machine.ran) < ran and time.monotonic() < until:
         time.sleep(0.01)

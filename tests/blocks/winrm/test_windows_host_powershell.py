@@ -54,15 +54,15 @@ def test_a_shipped_script_answers(real: Any) -> None:
 def test_a_scripts_error_arrives_typed(real: Any) -> None:
     """An error thrown in PowerShell is a ScriptFailed with its id, message and HRESULT; every character survives."""
     with real.client() as host, pytest.raises(ScriptFailed) as caught:
-        host.job(["‹€› no id"])
-    assert "'‹€› no id' is no job id" in caught.value.message
+        host.job(["\u2039€» no id"])
+    assert "'\u2039€» no id' is no job id" in caught.value.message
     assert caught.value.id.startswith("JobId")
     assert caught.value.hresult
 
 
 def test_the_bootstrap_cuts_our_secrets_out(real: Any) -> None:
     """Secrets of any characters survive the way that keeps them from every cmdlet's log."""
-    secret = "p\"'‹&€\\ \t{}:, 😀"
+    secret = "p\"'\u2039&€\\ \t{}:, 😀"
     probe = "param($secrets) [ordered]@{ back = $secrets['a'] }"
     with real.client() as host:
         session: Any
