@@ -89,7 +89,7 @@ class Iis:
 
     def recycle(self, pool: str) -> None:
         """End the pool's workers; the next request (or AlwaysRunning) starts fresh ones."""
-        self._host.event("iis.recycle", pool=pool)
+        self._host.event("iis.recycle", effect=False, pool=pool)
         self._end_workers(lambda _site, worker: worker.pool == pool)
         self.reload()
 

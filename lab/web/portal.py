@@ -74,8 +74,9 @@ class CustomerPortal:
         page = request.path[len(self.mount) :].strip("/")
         if page.casefold() not in ("", "default.aspx"):
             return not_found()
-        account = parse_qs(request.query).get("account", ["anna"])[0]
-        rows = self._database.query(f"SELECT [Balance] FROM [dbo].[User] WHERE [Username] = {literal(account)}")
+        account = parse_qs(request.query).get("account", [""])[0]
+        whose = f"[Username] = {literal(account)}" if account else "[UserID] = (SELECT MIN([UserID]) FROM [dbo].[User])"
+        rows = self._database.query(f"SELECT [Balance] FROM [dbo].[User] WHERE {whose}")
         balance = _first(rows, "no such account")
         return Answer.html(
             200,
