@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 from model.estate_file import Document, Fault, Path
 from model.hints import did_you_mean, near, shown
 
+_BLOCKS = {"credentials", "webhook"}
+"""Fields that name blocks: whatever stands there may be the secret itself, and is never repeated."""
 _SECRETS = re.compile(r"pass|pwd|secret|token|(access|api|private).*key|connection", re.IGNORECASE)
 
 
@@ -31,9 +33,11 @@ def faults_of(error: ValidationError, document: Document, root: type[BaseModel])
             if field is not None:
                 meant.add((*path[:-1], field))
     for details, path in zip(errors, paths, strict=True):
-        if details["type"] != "extra_forbidden" and path not in meant:
+        # pydantic counts only valid entries: a list whose one entry is wrong is not told as empty too.
+        counted_out = details["type"] == "too_short" and _value_at(document.data, path)
+        if details["type"] != "extra_forbidden" and path not in meant and not counted_out:
             at, message = _told(details, root, path, document.data)
-            faults.append(document.fault(at, message, at_key=details["type"] == "no_such_kind"))
+            faults.append(document.fault(at, message, at_key=details["type"] == "union_tag_not_found"))
     return list({(fault.path, fault.message): fault for fault in faults}.values())
 
 
@@ -166,7 +170,7 @@ def _told(details: ErrorDetails, root: type[BaseModel], path: Path, data: Any) -
     elif kind == "too_short":
         message = f"is empty; it needs at least one entry, for example {example}"
     elif kind in _EXPECTED:
-        message = _wrong_type(kind, value, example)
+        message = _wrong_type(kind, value, example, secret=path[-1] in _BLOCKS)
     else:
         text = str(details["msg"]).removeprefix("Input ").replace("should be", "must be")
         message = f"{text}, for example {example}" if example else text
@@ -186,8 +190,8 @@ _EXPECTED = {
 }
 
 
-def _wrong_type(kind: str, value: Any, example: str) -> str:
-    expected = _EXPECTED[kind]
+def _wrong_type(kind: str, value: Any, example: str, *, secret: bool) -> str:
+    expected = "the name of a block" if secret else _EXPECTED[kind]
     if expected == "text" and isinstance(value, bool | int | float):
         return f"is {_type_name(value)}, expected text; write it in quotes: '{value}'"
     fix = f", for example {example}" if example else ""

@@ -26,6 +26,7 @@ from ruamel.yaml.events import (
 
 Path = tuple[str | int, ...]
 
+_START = "an estate starts with fields such as 'estate: acme-billing'"
 _LONGEST_FILE = 1_000_000
 _DEEPEST = 20
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -191,15 +192,12 @@ class _Builder:
                 if documents > 1:
                     raise _Unreadable(_place(event), "a second document starts here; an estate is one, without '---'")
             elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent):
-                self.document.data = self._value(event, ())
-                if not isinstance(event, MappingStartEvent):
+                if isinstance(event, ScalarEvent | SequenceStartEvent) and not getattr(event, "anchor", None):
                     empty = isinstance(event, ScalarEvent) and not event.value
-                    what = "is empty" if empty else "is not a mapping"
-                    raise _Unreadable(
-                        _place(event), f"{what}; an estate starts with fields such as 'estate: acme-billing'"
-                    )
+                    raise _Unreadable(_place(event), f"{'is empty' if empty else 'is not a mapping'}; {_START}")
+                self.document.data = self._value(event, ())
         if self.document.data is None:
-            raise _Unreadable(Place(1, 1), "is empty; an estate starts with fields such as 'estate: acme-billing'")
+            raise _Unreadable(Place(1, 1), f"is empty; {_START}")
 
     def _value(self, event: Event, path: Path) -> Any:
         place = _place(event)
@@ -252,6 +250,12 @@ class _Builder:
             self._fault(event, path, "is too large a number; write it in quotes if it is text")
             return event.value
         if value is None:
+            # Nothing at all is told by the scanner where the next thing stands, often a line further on.
+            at = next(
+                (self.document.keys[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.document.keys), None
+            )
+            if at is not None and not event.value:
+                self.document.values[path] = at
             self._fault(event, path, "has no value; give it one, or remove the line")
         return value
 
@@ -261,7 +265,8 @@ class _Builder:
             self._fault(event, path, f"tags are not read here; remove {str(tag)[:40]}")
 
     def _fault(self, event: Event, path: Path, message: str) -> None:
-        self.document.faults.append(Fault(self.document.source, _place(event), path_text(path), message))
+        place = self.document.values.get(path) or _place(event)
+        self.document.faults.append(Fault(self.document.source, place, path_text(path), message))
 
 
 def _plain(text: str) -> Any:

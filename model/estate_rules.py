@@ -67,6 +67,8 @@ def _roles_are_certain(roles: tuple[str, ...]) -> bool:
 
 def _known_hosts(data: Any) -> Found:
     hosts = _mapping(data, "hosts")
+    if not hosts:
+        return  # told already, and every reference would repeat it
     by_value = ("hosts/*/depends_on/*", "engageip/host", "engageip/sites/*/hosts/*", "updates/packages/*/on")
     for pattern in (*by_value, "quiet/busy/*/on", "checks/*/on"):
         for path, name in _texts(data, pattern):
@@ -164,6 +166,8 @@ def _roles_fit(data: Any) -> Found:
 
 def _known_sites(data: Any) -> Found:
     sites = [name for _, name in _texts(data, "engageip/sites/*/name")]
+    if not sites:
+        return  # told already
     for path, name in _texts(data, "checks/*/http"):
         if name not in sites:
             yield path, f"{shown(name)} is not a site under engageip.sites{did_you_mean(name, sites)}"
@@ -277,17 +281,16 @@ def _kbs_agree(data: Any) -> Found:
 
 def _something_must(data: Any) -> Found:
     checks = [check for _, check in _each(data, "checks/*")]
-    default_must = ("http", "service", "sql")
-    if checks and not any(
-        not isinstance(c, dict)
-        or c.get("severity") not in {"should", None}
-        or ("severity" not in c and any(k in c for k in default_must))
-        for c in checks
-    ):
-        yield (
-            ("checks",),
-            "no check has severity must, so portals would reopen unproven; add for example {http: AdminPortal, severity: must}",
-        )
+    if checks and all(_only_should(check) for check in checks):
+        example = "{http: AdminPortal, severity: must}"
+        yield ("checks",), f"no check has severity must, so portals would reopen unproven; add for example {example}"
+
+
+def _only_should(check: Any) -> bool:
+    """True for a check that is surely no must: said so, or an event log's, whose severity is should unless said."""
+    if not isinstance(check, dict):
+        return False
+    return bool(check.get("severity", "should" if "event_log" in check else "must") == "should")
 
 
 _RULES: tuple[Rule, ...] = (

@@ -1,0 +1,235 @@
+"""Whatever is deleted, mistyped or misspelt in an estate file, there is always a line and a field, never a traceback."""
+
+from __future__ import annotations
+
+import copy
+import io
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from model.estate import Estate, EstateFaults, load_estate
+
+# Every field of the schema, each optional one given, each kind of a union there once.
+EVERYTHING = r"""
+estate: acme-billing
+timezone: America/Toronto
+hosts:
+  sql01: {address: sql01.acme.example, roles: [mssql], credentials: winrm-acme, depends_on: [], port: 5986, transport: kerberos}
+  web01: {address: web01.acme.example, roles: [iis, app], credentials: winrm-acme, depends_on: [sql01]}
+sql:
+  sql01:
+    instance: MSSQLSERVER
+    port: 1433
+    credentials: sql-acme
+    databases: [EngageIP, Reporting]
+    agent_jobs: {hold: [nightly rating]}
+engageip:
+  host: web01
+  folder: 'C:\Program Files\LogiSense\EngageIP'
+  services: [EngageIP Job Service]
+  sites:
+    - name: AdminPortal
+      url: https://billing.acme.example/AdminPortal
+      check_url: http://{host}:8081/AdminPortal
+      hosts: [web01]
+      iis_site: Default Web Site
+backup:
+  folders: {web01: ['D:\Work']}
+  stores:
+    - {share: \\nas01\billing, credentials: nas-acme}
+    - {s3: acme-backups, prefix: billing/, credentials: s3-acme}
+  max_age: 2h
+  staging: {sql01: 'E:\Staging'}
+updates:
+  classifications: [security, critical]
+  kb_accept: [KB5034439]
+  kb_reject: [KB5044284]
+  packages:
+    - kind: mssql-patch
+      name: SQL Server 2019 CU32
+      on: sql01
+      source: \\tools01\packages\SQLServer2019-KB5054833-x64.exe
+      sha256: 9f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d081
+      build: 15.0.4430.1
+      kb: KB5054833
+      arguments: [/SkipRules=RebootRequiredCheck]
+      credentials: tools-acme
+quiet:
+  deadline: 30m
+  poll: 15s
+  busy:
+    - {name: billing run, on: sql01, database: EngageIP, sql: SELECT COUNT(*) FROM dbo.BillingRun}
+review: {policy: approve}
+checks:
+  - {http: AdminPortal, path: /login.aspx, expect: Sign in, severity: must, name: login page}
+  - {service: W3SVC, on: web01, severity: must, name: IIS runs}
+  - {sql: SELECT 1, on: sql01, database: EngageIP, expect: 1, severity: should, name: one}
+  - {event_log: Application, on: web01, providers: [EngageIP], ignore: [10016], severity: should, name: no new errors}
+window: {start: '03:00', hours: 4}
+restart: {max_unavailable: 1, deadline: 1h}
+notify: {webhook: pager}
+"""
+
+Path = tuple[str | int, ...]
+
+DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
+
+# Deleting these leaves a valid estate: the schema has a default. Everything else is required.
+OPTIONAL = {
+    "port", "transport", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
+    "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
+    "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
+    "restart", "max_unavailable", "notify", "webhook",
+}  # fmt: skip
+# Deleted, these have a default too, or their absence is a fault, depending on where they stand.
+DEPENDS = {("engageip", "sites", 0, "hosts"), *((("checks", n, "name")) for n in range(4))}
+
+
+def places(data: Any, path: Path = ()) -> Iterator[Path]:
+    """Every key and every entry of the document."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+ALL = list(places(DATA))
+FIELDS = [path for path in ALL if isinstance(path[-1], str)]
+
+
+def names_of_fields(annotation: Any, seen: set[type]) -> Iterator[tuple[type[BaseModel], str]]:
+    """Every field of every mapping below."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        seen.add(annotation)
+        for name, field in annotation.model_fields.items():
+            yield annotation, name
+            yield from names_of_fields(field.annotation, seen)
+    for argument in typing.get_args(annotation):
+        yield from names_of_fields(argument, seen)
+
+
+SCHEMA = list(names_of_fields(Estate, set()))
+
+
+def changed(path: Path, change: Any) -> str:
+    """The document as YAML with ``change(container, key)`` done at ``path``."""
+    data = copy.deepcopy(DATA)
+    container = data
+    for part in path[:-1]:
+        container = container[part]
+    change(container, path[-1])
+    out = io.StringIO()
+    YAML(typ="safe", pure=True).dump(data, out)
+    return out.getvalue()
+
+
+def faults(text: str) -> list[Any]:
+    """The faults of ``text``; empty where it is a valid estate. Any other exception fails the test."""
+    try:
+        load_estate(text, "x.yaml")
+    except EstateFaults as caught:
+        return caught.faults
+    return []
+
+
+def written(path: Path) -> str:
+    """A path as messages write it."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def assert_told(text: str, path: Path, *, at: bool = True) -> None:
+    """At least one fault, and each stands on a line that is there; one of them is at ``path``, or above or below it."""
+    found = faults(text)
+    assert found, f"{written(path)}: nothing was told"
+    lines = text.splitlines()
+    for fault in found:
+        assert 1 <= fault.place.line <= len(lines), str(fault)
+        assert 1 <= fault.place.column <= len(lines[fault.place.line - 1]) + 1, str(fault)
+        assert str(fault).startswith(f"x.yaml:{fault.place.line}:{fault.place.column}: "), str(fault)
+        assert fault.path, str(fault)
+        assert len(fault.message) > 5, str(fault)
+        assert "\n" not in str(fault)
+    if at:
+        here = written(path)
+        assert any(f.path.startswith(here) or here.startswith(f.path) for f in found), [str(f) for f in found]
+
+
+def test_the_document_has_every_field_of_the_schema() -> None:
+    """A field that is added to the schema joins this test by being added to the document."""
+    named = {path[-1] for path in FIELDS}
+    assert [f"{model.__name__}.{name}" for model, name in SCHEMA if name not in named] == []
+    assert faults(EVERYTHING) == []
+
+
+@pytest.mark.parametrize(("model", "name"), SCHEMA, ids=lambda value: getattr(value, "__name__", value))
+def test_every_field_is_described(model: type[BaseModel], name: str) -> None:
+    """Forms and documents have a title, a description and an example for each field."""
+    field = model.model_fields[name]
+    assert field.title
+    assert field.description
+    assert field.examples
+
+
+@pytest.mark.parametrize("path", ALL, ids=written)
+def test_deleted(path: Path) -> None:
+    """Without a required field the file is refused by the field's name; without an optional one it is valid."""
+    text = changed(path, lambda container, key: container.pop(key))
+    name = path[-1]
+    found = faults(text)
+    if isinstance(name, str) and name not in OPTIONAL and path not in DEPENDS and len(found) == 0:
+        # Deleting a host's own optional entries, such as a staging folder, is no fault either.
+        assert written(path) in {"backup.folders.web01", "backup.staging.sql01"}, f"{written(path)} may be missing"
+    if found:
+        assert_told(text, path, at=False)
+    if isinstance(name, str) and name in OPTIONAL and len(path) > 2:
+        assert [str(fault) for fault in found] == []
+
+
+@pytest.mark.parametrize("wrong", [17, "", "\u20ac \u2039&\u203a", [[]], {"x": {}}, True, None, 1.5, -1], ids=repr)
+@pytest.mark.parametrize("path", ALL, ids=written)
+def test_mistyped(path: Path, wrong: Any) -> None:
+    """A value of another type or form is refused at its place, unless it happens to be a right one."""
+    text = changed(path, lambda container, key: container.__setitem__(key, wrong))
+    if not faults(text):
+        assert happens_to_be_right(path, wrong), f"{written(path)} = {wrong!r} was taken"
+        return
+    # A word instead of another may be right where it stands, and wrong only where it is referred to.
+    assert_told(text, path, at=not isinstance(wrong, str))
+
+
+def happens_to_be_right(path: Path, wrong: Any) -> bool:
+    """The few values of the list above that a field may have."""
+    text_fields = {"instance", "iis_site", "path", "expect", "name", "service", "event_log"}
+    name = next(part for part in reversed(path) if isinstance(part, str))
+    return (
+        (
+            wrong == 17
+            and not isinstance(wrong, bool)
+            and name in {"port", "hours", "expect", "max_unavailable", "ignore"}
+        )
+        or (wrong == -1 and name in {"expect", "ignore"})
+        or (isinstance(wrong, str) and name == "prefix")
+        or (isinstance(wrong, str) and wrong and (name in text_fields | LISTS_OF_TEXT))
+    )
+
+
+LISTS_OF_TEXT = {"services", "hold", "arguments", "providers", "databases"}
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=written)
+def test_misspelt(path: Path) -> None:
+    """A misspelt name is refused where it stands, once, and with the name that was meant."""
+    name = str(path[-1])
+    slip = name[:-2] + name[-1] if len(name) > 3 else name + "z"
+    text = changed(path, lambda container, key: container.__setitem__(slip, container.pop(key)))
+    assert_told(text, (*path[:-1], slip), at=False)
+    found = [f for f in faults(text) if f.path == written((*path[:-1], slip))]
+    if path[:-1] not in {("hosts",), ("sql",), ("backup", "folders"), ("backup", "staging")}:
+        assert len(found) == 1, [str(f) for f in faults(text)]
+        assert f"did you mean '{name}'?" in found[0].message
+        assert not [f for f in faults(text) if f.path == written(path) and "missing" in f.message]
