@@ -48,7 +48,7 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     except ScriptFailure as failure:
         job |= {"error": failure.error(job["script"]), "state": "failed"}
     except DiskFull as full:
-        no_room = ScriptFailure(str(full.strerror), "DiskFull", "System.IO.IOException", -2147024784)
+        no_room = ScriptFailure(str(full.strerror), "IOException", "System.IO.IOException", -2147024784)
         job |= {"error": no_room.error(job["script"]), "state": "failed"}
     finally:
         secrets_file.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ Use-Lock -LockName 'lease' -Work {
     $now = [datetime]::UtcNow
     $lease = Get-Lease
     $live = $null -ne $lease -and -not $lease.released -and (ConvertFrom-IsoDate -Text $lease.expires) -gt $now
-    $own = $live -and $lease.holder -eq $holder -and $lease.key -eq $key
+    $own = $live -and $lease.holder -ceq $holder -and $lease.key -ceq $key
     if ($live -and -not $own -and -not $force) {
         return [ordered]@{ granted = $false; fence = $lease.fence; holder = $lease.holder; key = $lease.key; taken = $lease.taken; expires = $lease.expires }
     }

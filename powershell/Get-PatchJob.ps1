@@ -19,7 +19,10 @@ if ($null -eq $ids) {
     $ids = @()
     $folder = "$(Get-PatchingRoot)\jobs"
     if ([IO.Directory]::Exists($folder)) {
-        $ids = @(Get-ChildItem -LiteralPath $folder -Directory -Force | Sort-Object -Property Name | ForEach-Object { $_.Name })
+        $ids = @(Get-ChildItem -LiteralPath $folder -Directory -Force | ForEach-Object { $_.Name } |
+                Where-Object { (Test-JobId -Id $_) -and [IO.File]::Exists("$folder\$_\job.json") })
+        # Sort-Object goes by the host's language, which treats '-' and '.' in ways of its own.
+        [Array]::Sort($ids, [StringComparer]::OrdinalIgnoreCase)
     }
 }
 $jobs = @(foreach ($id in $ids) { Get-JobFact -Id $id })

@@ -20,7 +20,7 @@ $booted = (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime
 $marker = Get-MachineValue -Key 'SOFTWARE\EngageIPPatching\Restart' -Name 'Intent'
 [ordered]@{
     asked = Read-JsonFile -Path "$(Get-PatchingRoot)\restart.json"
-    marker_present = $marker -eq $intent
+    marker_present = $marker -ceq $intent
     boot_id = Get-BootId
     last_boot = ConvertTo-IsoDate -Date $booted
     now = Get-IsoNow

@@ -27,7 +27,7 @@ $path = "$(Get-PatchingRoot)\restart.json"
 $booted = ConvertTo-IsoDate -Date (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime
 $earlier = Read-JsonFile -Path $path
 $marker = Get-MachineValue -Key 'SOFTWARE\EngageIPPatching\Restart' -Name 'Intent'
-if ($null -ne $earlier -and $earlier.intent -eq $intent -and $marker -ne $intent -and $earlier.boot_id -ne (Get-BootId)) {
+if ($null -ne $earlier -and $earlier.intent -ceq $intent -and $marker -cne $intent -and $earlier.boot_id -ne (Get-BootId)) {
     return [ordered]@{ outcome = 'restarted'; intent = $intent; boot_id = $earlier.boot_id; last_boot = $earlier.last_boot; attempts = @() }
 }
 

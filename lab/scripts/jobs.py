@@ -23,13 +23,14 @@ from lab.scripts.library import (
     write_json,
 )
 
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
 NEVER_RAN = 267011
 
 
 def job_folder(job_id: str) -> str:
     """Where a job keeps its files."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise ScriptFailure(f"'{job_id}' is no job id: letters, digits, '.', '_' and '-', at most 100.", "JobId")
     return rf"{ROOT}\jobs\{job_id}"
 
@@ -55,8 +56,8 @@ def get_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     ids = parameters.get("ids")
     if ids is None:
         folder = host.disk.path(rf"{ROOT}\jobs")
-        found = (each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else ()
-        ids = sorted(found, key=str.casefold)
+        found = (file.parent.name for file in folder.glob("*/job.json"))
+        ids = sorted(filter(JOB_ID.fullmatch, found), key=str.upper)
     return {"boot_id": boot_id(host), "jobs": [job_facts(host, job_id) for job_id in ids]}
 
 

@@ -8,11 +8,11 @@ import os
 import re
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from lab.disk import DiskFull
 from lab.host import Host
 from lab.scripts import ScriptFailure
 
@@ -48,15 +48,13 @@ def write_json(host: Host, path: str, value: Any) -> None:
 
 
 def write_file(host: Host, path: str, data: bytes) -> None:
-    """Replace a file as a whole; its folder must be there. Raises DiskFull."""
+    """Replace a file as a whole; its folder must be there."""
     with host.lock:
-        fresh = host.disk.path(rf"{path}.{uuid.uuid4().hex}.new")
-        host.disk.write(str(_windows(path, fresh)), data)
+        try:
+            fresh = host.disk.write(rf"{path}.{uuid.uuid4().hex}.new", data)
+        except DiskFull as full:
+            raise ScriptFailure(str(full.strerror), "IOException", "System.IO.IOException", -2147024784) from None
         fresh.replace(host.disk.path(path))
-
-
-def _windows(path: str, fresh: Path) -> str:
-    return path.rsplit("\\", 1)[0] + "\\" + fresh.name
 
 
 def initialize_root(host: Host, path: str = ROOT) -> None:

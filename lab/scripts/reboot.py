@@ -61,7 +61,7 @@ def restart_patched_host(host: Host, parameters: dict[str, Any]) -> dict[str, An
         asked = {"intent": intent, "boot_id": boot, "last_boot": booted, "reason": reason}
         write_json(host, FILE, asked | {"fence": parameters["fence"], "asked": now()})
     outcome, attempts = _ask(host, reason)
-    host.event("host.restart_requested", intent=intent, outcome=outcome)
+    host.event("host.restart_requested", effect=outcome == "asked", intent=intent, outcome=outcome)
     return {"outcome": outcome, "intent": intent, "boot_id": boot, "last_boot": booted, "attempts": attempts}
 
 

@@ -3,10 +3,16 @@
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
+function Test-JobId {
+    <# .SYNOPSIS Whether a text can be a job's id: it names a folder and a task, and leads nowhere else. #>
+    param([Parameter(Mandatory = $true)][AllowEmptyString()][string]$Id)
+    $Id -match '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\z'
+}
+
 function Get-JobFolder {
-    <# .SYNOPSIS Where a job keeps its files. An id that could lead out of the folder is refused. #>
+    <# .SYNOPSIS Where a job keeps its files. #>
     param([Parameter(Mandatory = $true)][string]$Id)
-    if ($Id -notmatch '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$') {
+    if (-not (Test-JobId -Id $Id)) {
         throw (New-Failure -Id 'JobId' -Message "'$Id' is no job id: letters, digits, '.', '_' and '-', at most 100.")
     }
     "$(Get-PatchingRoot)\jobs\$Id"
@@ -17,12 +23,15 @@ function Get-JobFact {
     param([Parameter(Mandatory = $true)][string]$Id)
     $folder = Get-JobFolder -Id $Id
     # The task first: a job that ends in between then shows as running with its end written, never the other way round.
-    $task = Get-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $Id -ErrorAction SilentlyContinue
     $state = $null
     $result = $null
-    if ($null -ne $task) {
-        $state = [string]$task.State
+    try {
+        $state = [string](Get-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $Id).State
         $result = [long](Get-ScheduledTaskInfo -TaskPath '\EngageIPPatching\' -TaskName $Id).LastTaskResult
+    }
+    catch {
+        # No such task is an answer; a scheduler that does not answer is not.
+        if ($_.FullyQualifiedErrorId -notlike 'CmdletizationQuery_NotFound*') { throw }
     }
     $job = Read-JsonFile -Path "$folder\job.json"
     [ordered]@{

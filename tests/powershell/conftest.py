@@ -43,6 +43,7 @@ class Engine:
     """One warm process of the PowerShell engine; requests go through it one at a time."""
 
     def __init__(self, program: Path) -> None:
+        self.program = program
         self._process = subprocess.Popen(
             [program, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
@@ -62,6 +63,12 @@ class Engine:
         stubs = [str(path) for path in sorted(STUBS.glob("*.ps1"))]
         options = {"codepage": 65001, "logon": "network", "speed": SPEED, "stubs": stubs, **more}
         return self.ask(host=str(host), args=args, stdin=stdin, **options)
+
+    def call(self, host: Path, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Call a shipped script and read what the bootstrap answers."""
+        said = self.run(host, bootstrap(), document(name, parameters))
+        answer: dict[str, Any] = json.loads(said["stdout"])
+        return answer
 
     def script(self, host: Path, text: str, **more: Any) -> dict[str, Any]:
         """Run a text with the library in front of it."""

@@ -286,10 +286,13 @@ def test_all_jobs_of_a_host(twin: Callable[..., Any], job_document: Any) -> None
     """Without ids every job is listed by name; an id that nobody knows is told as such."""
     hosts = twin()
     assert hosts.run("Get-PatchJob").agree()["jobs"] == []
-    for name in ("b.2", "a.1"):
+    for name in ("b.2", "A_1"):
         hosts.run("Start-PatchJob", order(job_document) | {"id": name})
         hosts.wait(name)
-    assert [job["id"] for job in hosts.run("Get-PatchJob").agree(*VOLATILE)["jobs"]] == ["a.1", "b.2"]
+    hosts.put(f"{ROOT}/jobs/a-1/job.json", json.dumps({"id": "a-1", "state": "created"}))
+    hosts.put(f"{ROOT}/jobs/A_1 - Copy/job.json", "{}")
+    hosts.put(f"{ROOT}/jobs/unfinished/script.ps1", "")
+    assert [job["id"] for job in hosts.run("Get-PatchJob").agree(*VOLATILE)["jobs"]] == ["a-1", "A_1", "b.2"]
     (unknown,) = hosts.run("Get-PatchJob", {"ids": ["c.3"]}).agree(*VOLATILE)["jobs"]
     assert (unknown["exists"], unknown["job"], unknown["task_state"], unknown["task_result"]) == (
         False,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
+import lab.scripts
 
 pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Enter-Lease", "Update-Lease", "Exit-Lease")]
 
@@ -40,6 +43,7 @@ STATES: dict[str, tuple[str | None, dict[str, Any], bool, int]] = {
     "it is ours, and is raised": (held(holder="me", key="my-run"), MINE | {"fence": 6}, True, 6),
     "it is ours, a lower number does not lower it": (held(holder="me", key="my-run"), MINE | {"fence": 2}, True, 4),
     "ours has run out": (held(holder="me", key="my-run", expires=-1), MINE, True, 5),
+    "names do not fold case": (held(holder="ME", key="my-run"), MINE, False, 4),
     "the same process for another run": (held(holder="me"), MINE, False, 4),
 }
 
@@ -55,7 +59,7 @@ def test_entering(twin: Callable[..., Any], state: str) -> None:
     assert (answer["granted"], answer["fence"]) == (granted, fence)
     first, second = hosts.json(LEASE)
     assert {**first, "taken": 0, "expires": 0} == {**second, "taken": 0, "expires": 0}
-    assert first["holder"] == (parameters["holder"] if granted else "other" if "other" in str(lease) else "me")
+    assert first["holder"] == parameters["holder"] if granted else json.loads(lease)["holder"]
     assert {name: first[name] for name in ("fence", "holder", "key")} == {
         name: answer[name] for name in ("fence", "holder", "key")
     }
@@ -157,6 +161,31 @@ def test_a_folder_that_leads_elsewhere_is_refused(twin: Callable[..., Any]) -> N
         (folder / ROOT).symlink_to(folder / "C" / "Elsewhere")
     assert hosts.run("Enter-Lease", MINE).agree("line")["id"] == "FolderIsLink"
     assert hosts.files("C/Elsewhere") == ([], [])
+
+
+def test_only_one_of_two_gets_it(twin: Callable[..., Any], engine: Any) -> None:
+    """Two runs ask at the same moment, from processes of their own: the file is read, judged and written as one act."""
+    hosts = twin()
+    second = type(engine)(engine.program)
+    try:
+        for number in range(5):
+            ask = {"holder": f"a{number}", "key": "k", "seconds": 600}
+            with ThreadPoolExecutor(2) as pool:
+                one = pool.submit(engine.call, hosts.engine, "Enter-Lease", ask)
+                two = pool.submit(second.call, hosts.engine, "Enter-Lease", ask | {"holder": f"b{number}"})
+            answers = [one.result()["value"], two.result()["value"]]
+            assert sorted(answer["granted"] for answer in answers) == [False, True]
+            assert {answer["fence"] for answer in answers} == {number + 1}
+            engine.call(hosts.engine, "Exit-Lease", {"fence": number + 1})
+    finally:
+        second.close()
+
+
+def test_a_lab_that_tells_otherwise_is_caught(twin: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests would be worth nothing if a wrong telling passed."""
+    monkeypatch.setitem(lab.scripts.SCRIPTS, "Exit-Lease", lambda _host, _: {"released": True, "fence": 0})
+    with pytest.raises(AssertionError):
+        twin().run("Exit-Lease", {"fence": 1}).agree()
 
 
 def test_the_audit_trail_shows_who_took_the_lease(twin: Callable[..., Any]) -> None:
