@@ -1,0 +1,44 @@
+#Requires -Version 5.1
+<#
+.SYNOPSIS
+Opens quiesce number N on this host, records what the caller is about to hold, or closes it when all is back.
+.DESCRIPTION
+A section of `held` (for example the Agent jobs that were enabled) is recorded once per number: after a crash the caller
+would see its own work, not the earlier state. Compare the answer with what was sent.
+.PARAMETER state
+"open" or "closed". A closed number does not open again.
+.PARAMETER held
+{section: value}, or null.
+.OUTPUTS
+quiesce: as Get-QuiesceState answers.
+#>
+[CmdletBinding()]
+param(
+    [Parameter(Mandatory = $true)][int]$number,
+    [Parameter(Mandatory = $true)][int]$fence,
+    [ValidateSet('open', 'closed')][string]$state = 'open',
+    $held
+)
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+Initialize-PatchingRoot
+Assert-Fence -Fence $fence
+$before = Get-Quiesce
+if ($state -eq 'closed' -and ($null -eq $before -or ($before.number -eq $number -and $before.state -eq 'closed'))) {
+    return [ordered]@{ quiesce = $before }
+}
+$after = Update-Quiesce -Number $number -Fence $fence -Change {
+    param($record)
+    if ($null -ne $held) {
+        $recorded = @($record.held.PSObject.Properties | ForEach-Object { $_.Name })
+        foreach ($section in @($held.PSObject.Properties)) {
+            if ($recorded -notcontains $section.Name) { Add-Member -InputObject $record.held -MemberType NoteProperty -Name $section.Name -Value $section.Value }
+        }
+    }
+    if ($state -eq 'closed') {
+        $record.state = 'closed'
+        $record.closed = Get-IsoNow
+    }
+}
+[ordered]@{ quiesce = $after }

@@ -1,0 +1,32 @@
+#Requires -Version 5.1
+# Windows services: what they are doing, and waiting for them to do something else.
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+function Get-ServiceRecord {
+    <# .SYNOPSIS {name, exists, status, start_mode} of one service; status as the service controller says it ("StopPending"). #>
+    param([Parameter(Mandatory = $true)][string]$ServiceName)
+    # Compared here, not in WQL: a name may hold quotes and backslashes.
+    $found = @(Get-CimInstance -ClassName Win32_Service | Where-Object { $_.Name -eq $ServiceName })
+    if ($found.Count -eq 0) { return [ordered]@{ name = $ServiceName; exists = $false; status = $null; start_mode = $null } }
+    [ordered]@{ name = $found[0].Name; exists = $true; status = $found[0].State -replace ' '; start_mode = $found[0].StartMode }
+}
+
+function Get-StopOrder {
+    <# .SYNOPSIS The service and the running ones that depend on it, the latter first: nothing is stopped unrecorded. #>
+    param([Parameter(Mandatory = $true)][string]$ServiceName)
+    foreach ($other in @(Get-Service -Name $ServiceName -DependentServices)) {
+        if ([string]$other.Status -ne 'Stopped') { Get-StopOrder -ServiceName $other.Name }
+    }
+    $ServiceName
+}
+
+function Wait-ServiceStatus {
+    <# .SYNOPSIS Waits until the service has that status or the deadline has passed; answers the last status seen. #>
+    param([Parameter(Mandatory = $true)][string]$ServiceName, [Parameter(Mandatory = $true)][string]$Status, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$TimeoutSeconds)
+    while ($true) {
+        $seen = (Get-ServiceRecord -ServiceName $ServiceName).status
+        if ($seen -eq $Status -or $Watch.Elapsed.TotalSeconds -ge $TimeoutSeconds) { return $seen }
+        Start-Sleep -Milliseconds 500
+    }
+}
