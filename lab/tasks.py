@@ -8,9 +8,9 @@ endpoint protection does: the job's files are there, the task has ended with 1, 
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
+import traceback
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -112,9 +112,8 @@ class Tasks:
             code = 1 if blocked else _execute(host, task["argument"], run.stop)
         except JobCut:
             return
-        except Exception:
-            # A fault of the lab itself: loud in its log, and to the client a task that died.
-            logging.getLogger(__name__).exception("%s: task %s", host.name, name)
+        except Exception:  # noqa: BLE001 - a bug of the lab must show in the audit trail; to the client its task has died
+            host.event("lab.bug", effect=False, task=name, traceback=traceback.format_exc())
             code = 1
         finally:
             timer.cancel()

@@ -64,16 +64,15 @@ class Engine:
         options = {"codepage": 65001, "logon": "network", "speed": SPEED, "stubs": stubs, **more}
         return self.ask(host=str(host), args=args, stdin=stdin, **options)
 
-    def call(self, host: Path, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Call a shipped script and read what the bootstrap answers."""
-        said = self.run(host, bootstrap(), document(name, parameters))
-        answer: dict[str, Any] = json.loads(said["stdout"])
+    def call(
+        self, host: Path, name: str, parameters: dict[str, Any], text: str | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Call a shipped script, or one with another text, and read what the bootstrap answers."""
+        said = self.run(host, bootstrap(), document(name, parameters, text), **more)
+        assert said["stderr"] == ""
+        answer: dict[str, Any] = json.loads(base64.b64decode(said["stdout_base64"]).decode("utf-8"))
+        assert said["exit_code"] == (0 if answer["ok"] else 1)
         return answer
-
-    def script(self, host: Path, text: str, **more: Any) -> dict[str, Any]:
-        """Run a text with the library in front of it."""
-        encoded = base64.b64encode((library() + text).encode("utf-16-le")).decode()
-        return self.run(host, ["-NoProfile", "-EncodedCommand", encoded], **more)
 
     def boot(self, host: Path) -> None:
         """The host boots: tasks end, volatile keys go."""
@@ -317,6 +316,12 @@ def blur(value: Any, volatile: tuple[str, ...] | set[str]) -> Any:
 
 def _kind(value: Any) -> str | None:
     return None if value is None else type(value).__name__
+
+
+@pytest.fixture(scope="session")
+def bootstrap_arguments() -> list[str]:
+    """What a client gives powershell.exe."""
+    return bootstrap()
 
 
 @pytest.fixture(scope="session")

@@ -18,32 +18,19 @@ HEAD = "[CmdletBinding()]\nparam($a, $secrets)\n"
 
 
 def _ask(engine: Any, folder: Path, script: str, parameters: dict[str, Any], **more: Any) -> tuple[Any, int]:
-    bootstrap = engine_arguments()
-    sent = json.dumps({"name": "Test-It", "library": library_text(), "script": script, "parameters": parameters})
-    said = engine.run(folder, bootstrap, sent, **more)
-    assert said["stderr"] == ""
-    return json.loads(base64.b64decode(said["stdout_base64"]).decode("utf-8")), said["exit_code"]
-
-
-def library_text() -> str:
-    folder = Path(__file__).resolve().parent.parent.parent / "powershell" / "lib"
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.ps1")))
-
-
-def engine_arguments() -> list[str]:
-    path = Path(__file__).resolve().parent.parent.parent / "powershell" / "Invoke-Bootstrap.ps1"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    text = "\n".join(line.strip() for line in lines if not line.lstrip().startswith("#"))
-    encoded = base64.b64encode(text.encode("utf-16-le")).decode()
-    arguments = ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-EncodedCommand", encoded]
-    assert len(" ".join(["powershell.exe", *arguments])) < 8191, "cmd.exe takes no longer line"
-    return arguments
+    answer = engine.call(folder, "Test-It", parameters, script, **more)
+    return answer, 0 if answer["ok"] else 1
 
 
 @pytest.fixture
 def folder(twin: Callable[..., Any]) -> Path:
     path: Path = twin().engine
     return path
+
+
+def test_the_bootstrap_fits_a_command_line(bootstrap_arguments: list[str]) -> None:
+    """The cmd.exe through which WinRS starts commands, takes 8,191 characters."""
+    assert len(" ".join(["powershell.exe", *bootstrap_arguments])) < 8191
 
 
 @pytest.mark.parametrize("codepage", [65001, 437])
@@ -89,9 +76,9 @@ def test_warnings_do_not_reach_the_answer(engine: Any, folder: Path) -> None:
     assert answer == {"ok": True, "value": 7}
 
 
-def test_an_unreadable_document_is_told(engine: Any, folder: Path) -> None:
+def test_an_unreadable_document_is_told(engine: Any, folder: Path, bootstrap_arguments: list[str]) -> None:
     """Half a document is an error that says so, not silence."""
-    said = engine.run(folder, engine_arguments(), '{"name": "X", ')
+    said = engine.run(folder, bootstrap_arguments, '{"name": "X", ')
     assert json.loads(said["stdout"])["ok"] is False
     assert said["exit_code"] == 1
 
