@@ -1,4 +1,4 @@
-"""A Windows disk made of a real folder: ``C:\\x`` is ``<folder>/C/x``, names fold case, drives have sizes."""
+r"""A Windows disk made of a real folder: ``C:\x`` is ``<folder>/C/x``, names fold case, drives have sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Disk:
         if pure.drive.startswith("\\\\"):
             server, share = pure.drive.lstrip("\\").split("\\", 1)
             parts = ["unc", server, share, *pure.parts[1:]]
-        elif len(pure.drive) == 2:  # noqa: PLR2004 - a letter and a colon
+        elif len(pure.drive) == 2:
             parts = [pure.drive[0].upper(), *pure.parts[1:]]
         else:
             raise ValueError(f"not an absolute Windows path: {windows!r}")

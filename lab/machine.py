@@ -51,7 +51,7 @@ def _registry(machine: HostSpec) -> dict[str, Any]:
     return {
         "SOFTWARE": {
             "Microsoft": {
-                "Windows NT": {"CurrentVersion": {"@": version, "Winlogon": {"AutoLogonChecked": {"@": {}}}}},
+                "Windows NT": {"CurrentVersion": {"@": version, "Winlogon": {"@": {}}}},
                 "Windows": {
                     "CurrentVersion": {
                         "Component Based Servicing": {"Interface": {"@": {"ServicingInProgress": 0}}},

@@ -75,6 +75,7 @@ class Machine:
         settings = {"username": self.user, "password": self.password, **settings}
         if scheme == "https":
             settings.setdefault("ca_trust_path", str(self.ca))
+        settings.setdefault("ca_trust_path", None)  # unsaid, pywinrm looks into the environment and warns
         endpoint = f"{scheme}://{self.host.address}:{port}/wsman"
         return winrm.Protocol(endpoint, transport=transport, proxy=None, **settings)
 

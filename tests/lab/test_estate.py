@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import winrm
 
+from blocks.winrm.scripts import bootstrap_command, library, script_text
 from lab.estate import PRESETS, Lab
 from lab.spec import CUMULATIVE, DOTNET
 from model.estate import load_estate
@@ -90,6 +93,27 @@ def test_web_pages_need_the_database(lab_of: Callable[[str], Lab], wait_until: C
             return error.code
 
     assert status() == 500
+
+
+def test_hosts_tell_their_facts_over_the_wire(lab_of: Callable[[str], Lab]) -> None:
+    """A shipped script, sent as a client sends it, finds the host as it was furnished."""
+    lab = lab_of("acme")
+    known = json.loads(lab.credentials_file.read_text(encoding="utf-8"))["winrm-acme"]
+    endpoint = f"http://{lab.hosts['sql01'].address}:5985/wsman"
+    client = winrm.Protocol(endpoint, "ntlm", known["username"], known["password"], proxy=None, ca_trust_path=None)
+    shell = client.open_shell(codepage=65001)
+    program, arguments = bootstrap_command()
+    command = client.run_command(shell, program, arguments, console_mode_stdin=False)
+    sent = {"name": "Get-HostFacts", "library": library(), "script": script_text("Get-HostFacts")}
+    document = json.dumps({**sent, "parameters": {"services": ["mssqlserver", "nosuch"]}}).encode()
+    client.send_command_input(shell, command, document, end=True)
+    out, _, code = client.get_command_output(shell, command)
+    answer = json.loads(out)
+    assert (code, answer["ok"]) == (0, True), answer
+    facts = answer["value"]
+    assert (facts["computer"], facts["os"]["ubr"], facts["cluster"]) == ("SQL01", 5206, False)
+    assert [drive["letter"] for drive in facts["drives"]] == ["C", "D", "E"]
+    assert [service["exists"] for service in facts["services"]] == [True, False]
 
 
 def test_shares_are_one_folder(lab_of: Callable[[str], Lab]) -> None:

@@ -48,7 +48,12 @@ def _protocol(ready: dict[str, Any], host: str) -> winrm.Protocol:
     known = json.loads(Path(ready["credentials"]).read_text())["winrm-acme"]
     endpoint = f"{known['scheme']}://{ready['hosts'][host]['address']}:5985/wsman"
     return winrm.Protocol(
-        endpoint, transport=known["transport"], username=known["username"], password=known["password"], proxy=None
+        endpoint,
+        transport=known["transport"],
+        username=known["username"],
+        password=known["password"],
+        proxy=None,
+        ca_trust_path=None,
     )
 
 
