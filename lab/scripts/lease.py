@@ -36,6 +36,7 @@ def enter_lease(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             "taken": taken,
             "expires": iso(moment + timedelta(seconds=parameters["seconds"])),
             "released": False,
+            "finished": False,
         }
         write_json(host, FILE, fresh)
     host.event("lease.enter", fence=fresh["fence"], holder=holder, key=key, force=bool(parameters.get("force")))
@@ -67,7 +68,7 @@ def exit_lease(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             return {"released": False, "fence": 0}
         own = held["fence"] == parameters["fence"]
         if own and not held["released"]:
-            held["released"] = True
-            write_json(host, FILE, held)
+            finished = bool(parameters.get("finished"))
+            write_json(host, FILE, {**held, "released": True, "finished": finished})
             host.event("lease.exit", fence=held["fence"], holder=held["holder"], key=held["key"])
     return {"released": own, "fence": held["fence"]}
