@@ -14,7 +14,7 @@ LARGEST_PUT = 5 * 1024**3
 _LONGEST_SUBJECT = 80
 
 
-def object_name(run: RunKey, quiesce: int, *, kind: str, host: str, subject: str, extension: str) -> str:
+def object_name(run: RunKey, quiesce: int, kind: str, host: str, subject: str, extension: str) -> str:
     r"""The name of one backup below a store's root: ``acme-billing/acme-billing.CHG1.1/q2/database.sql01.EngageIP.bak``.
 
     ``quiesce`` is the number of the quiesce that it belongs to, ``extension`` comes with its dot. Letters, digits,
