@@ -54,11 +54,12 @@ class WebClient:
     """Asks for pages; every request has a connection of its own, so an answer never comes from an older one.
 
     ``deadline`` is in seconds, for name look-up, connection, redirects and body together. ``ca_file`` is trusted
-    besides the system's authorities. Proxies of the environment are not used: checks ask the servers themselves.
+    besides the system's authorities. Checks ask the servers themselves; ``proxies`` lets the environment's be used.
     """
 
-    def __init__(self, *, deadline: float = 30.0, ca_file: str | None = None) -> None:
+    def __init__(self, *, deadline: float = 30.0, ca_file: str | None = None, proxies: bool = False) -> None:
         self._deadline = deadline
+        self._proxies = proxies
         self._tls = ssl.create_default_context()
         if ca_file is not None:
             self._tls.load_verify_locations(ca_file)
@@ -118,7 +119,7 @@ class WebClient:
         headers = {"User-Agent": "engageip-patching", "Host": url.netloc.decode("ascii"), **question.headers}
         named = {"sni_hostname": url.host} if url.scheme == "https" else {}
         with (
-            httpx.Client(verify=self._tls, trust_env=False, timeout=left, follow_redirects=False) as client,
+            httpx.Client(verify=self._tls, trust_env=self._proxies, timeout=left, follow_redirects=False) as client,
             client.stream(
                 question.method, asked, content=question.content, headers=headers, extensions=named
             ) as response,

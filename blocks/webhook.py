@@ -22,7 +22,7 @@ class Webhook:
     def __init__(self, credentials: WebhookCredentials, *, deadline: float = 20.0, ca_file: str | None = None) -> None:
         self._credentials = credentials
         self._deadline = deadline
-        self._web = WebClient(ca_file=ca_file)
+        self._web = WebClient(ca_file=ca_file, proxies=True)
 
     def post(self, payload: Mapping[str, Any]) -> None:
         """Post ``payload`` as JSON; returns on a status of 200 to 299, else raises WebhookFailed."""
@@ -32,7 +32,7 @@ class Webhook:
         if self._credentials.authorization is not None:
             headers["Authorization"] = self._credentials.authorization.get_secret_value()
         reason = ""
-        for pause in (1.0, 0.0):
+        for pause in (0.5, 0.0):
             left = until - time.monotonic()
             reason, final = self._once(content, headers, max(left, 1.0))
             if not reason:

@@ -39,8 +39,8 @@ def judge_http(answer: WebAnswer, expect: str | None = None) -> Verdict:
     if answer.status != 200:
         return Verdict("failed", f"answers {answer.status}{_why(answer)}")
     if expect is not None and expect not in answer.text:
-        read = f"the first {len(answer.text)} characters" if answer.cut else "the page"
-        return Verdict("failed", f"answers 200, but {read} lack '{_clip(expect)}'")
+        read = f"its first {len(answer.text)} characters" if answer.cut else "its page"
+        return Verdict("failed", f"answers 200, without '{_clip(expect)}' in {read}")
     return Verdict("passed", f"200 in {answer.seconds:.1f} s")
 
 
