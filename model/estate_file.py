@@ -51,7 +51,9 @@ class Fault:
 
     def __str__(self) -> str:
         at = f"{self.path}: " if self.path else ""
-        return f"{self.source}:{self.place.line}:{self.place.column}: {at}{self.message}"
+        text = f"{self.source}:{self.place.line}:{self.place.column}: {at}{self.message}"
+        # A line separator in a key of the file would make two lines of this one.
+        return "".join(character if character.isprintable() else " " for character in text)
 
 
 class EstateFaults(Exception):  # noqa: N818

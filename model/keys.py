@@ -24,9 +24,9 @@ def safe(text: str, longest: int, *, dots: bool = False) -> str:
     """``text`` as part of a file name of Windows, at most ``longest`` characters; different texts stay different."""
     name = re.sub(r"[^A-Za-z0-9_.-]" if dots else r"[^A-Za-z0-9_-]", "-", text)
     name = re.sub(r"-{2,}", "-", name).strip("-.")
-    if name == text and len(name) <= longest:
+    if name and name == text and len(name) <= longest:
         return name
-    suffix = f"--{hashlib.sha256(text.encode()).hexdigest()[:_HASH]}"
+    suffix = f"--{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH]}"
     # Never an empty stem: an id's part begins with a letter or a digit.
     return (name[: longest - len(suffix)].rstrip("-.") or "x") + suffix
 

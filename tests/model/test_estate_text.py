@@ -109,6 +109,12 @@ def test_files_that_windows_editors_save_are_read(encoding: str, newline: str) -
     assert load_estate(SAMPLE.replace("\n", newline).encode(encoding), "x.yaml").name == "acme-billing"
 
 
+def test_a_fault_is_one_line_whatever_the_file_holds() -> None:
+    """A line separator inside a key makes no second line for a program that reads them."""
+    assert told(SAMPLE.replace("roles", "ro\u2028les")).splitlines()[0].startswith("x.yaml:3:")
+    assert len(told(SAMPLE.replace("roles", "ro\u2028les")).splitlines()) == 1
+
+
 def test_faults_come_in_the_order_of_the_lines() -> None:
     text = SAMPLE.replace("acme-billing", "acme billing").replace("roles", "rolls").replace("http: A", "http: B")
     numbers = [int(line.split(":")[1]) for line in told(text).splitlines()]
