@@ -218,7 +218,7 @@ def _problem(place: str, error: Exception) -> WebError:
             return WebUnreachable(f"{place}: the name is not known. Correct it, or the DNS of this machine.")
     if isinstance(error, httpx.ProtocolError | httpx.DecodingError | httpx.StreamError):
         return WebBadAnswer(f"{place}: what answers does not speak HTTP properly, or hung up ({type(error).__name__}).")
-    if isinstance(error, httpx.TransportError):
+    if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
         reason = next((each.strerror for each in chain if isinstance(each, OSError) and each.strerror), "no connection")
         return WebUnreachable(f"{place}: {reason}. Is the site started, and the port open?")
     return WebBadAnswer(f"{place}: cannot be asked ({type(error).__name__}). Correct the URL.")

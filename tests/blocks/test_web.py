@@ -133,7 +133,7 @@ def test_what_is_not_http_is_a_bad_answer(raw: Callable[[Callable[[socket.socket
     with pytest.raises(WebBadAnswer, match="hung up"):
         WebClient().get(raw(lambda line: line.recv(4096) and None))
     with pytest.raises(WebBadAnswer, match="Correct the URL"):
-        WebClient().get("http://127.0.0.1:99999/")
+        WebClient().get("ftp://127.0.0.1/")
 
 
 def test_certificates_are_verified_by_the_name_in_the_url(tmp_path: Path) -> None:
