@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 _USER_ACCESS = {"MULTI_USER": 0, "SINGLE_USER": 1, "RESTRICTED_USER": 2}
 _RECOVERY = {"FULL": 1, "BULK_LOGGED": 2, "SIMPLE": 3}
+_THUMBPRINT = bytes(range(20))
 _NAMESPACE = uuid.UUID("3d8c1e44-6f0e-4f8e-9f5b-6f2d1c7a9b10")
 
 
@@ -146,14 +147,32 @@ def _system(instance: SqlInstance, _: Session, __: Entry) -> Iterable[Row]:
 @_view(
     "sys.dm_server_services",
     "servicename nvarchar(256); startup_type int; startup_type_desc nvarchar(256); status int; status_desc nvarchar(256); "
-    "service_account nvarchar(256); is_clustered nvarchar(1)",
+    "service_account nvarchar(256); filename nvarchar(256); is_clustered nvarchar(1)",
 )
 def _services(instance: SqlInstance, _: Session, __: Entry) -> Iterable[Row]:
     clustered = "Y" if instance.feature("cluster") else "N"
-    yield (f"SQL Server ({instance.name})", 2, "Automatic", 4, "Running", instance.service_account, clustered)
+    programs = rf"{instance.folder}\Binn"
+    yield (
+        f"SQL Server ({instance.name})",
+        2,
+        "Automatic",
+        4,
+        "Running",
+        instance.service_account,
+        rf'"{programs}\sqlservr.exe" -s{instance.name}',
+        clustered,
+    )
     if not instance.is_express:
         status = (4, "Running") if instance.agent_running else (1, "Stopped")
-        yield (f"SQL Server Agent ({instance.name})", 2, "Automatic", *status, instance.service_account, clustered)
+        yield (
+            f"SQL Server Agent ({instance.name})",
+            2,
+            "Automatic",
+            *status,
+            instance.service_account,
+            rf'"{programs}\SQLAGENT.EXE" -i {instance.name}',
+            clustered,
+        )
 
 
 @_view(
@@ -174,9 +193,9 @@ def _session_transactions(instance: SqlInstance, _: Session, __: Entry) -> Itera
     return [(s.spid, 1000 + s.spid, True, s.transactions) for s in instance.sessions() if s.transaction_began]
 
 
-@_view("sys.dm_database_encryption_keys", "database_id int; encryption_state int")
+@_view("sys.dm_database_encryption_keys", "database_id int; encryption_state int; encryptor_thumbprint varbinary(32)")
 def _encryption(instance: SqlInstance, _: Session, __: Entry) -> Iterable[Row]:
-    return [(e.number, 3) for e in instance.databases if e.spec.encrypted]
+    return [(e.number, 3, _THUMBPRINT) for e in instance.databases if e.spec.encrypted]
 
 
 @_view(
@@ -227,10 +246,12 @@ def _principals(instance: SqlInstance, _: Session, __: Entry) -> Iterable[Row]:
         yield (login, number, "S", "SQL_LOGIN", 0)
 
 
-@_view("sys.certificates", "name sysname; certificate_id int; pvt_key_last_backup_date datetime")
+@_view(
+    "sys.certificates", "name sysname; certificate_id int; thumbprint varbinary(32); pvt_key_last_backup_date datetime"
+)
 def _certificates(instance: SqlInstance, _: Session, entry: Entry) -> Iterable[Row]:
     encrypted = any(e.spec.encrypted for e in instance.databases)
-    return [("BillingTde", 256, None)] if encrypted and entry.name == "master" else []
+    return [("BillingTde", 256, _THUMBPRINT, None)] if encrypted and entry.name == "master" else []
 
 
 def _tables(session: Session, entry: Entry) -> list[str]:

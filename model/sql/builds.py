@@ -1,0 +1,30 @@
+"""SQL Server builds (``15.0.4430.1``), compared as four numbers: as text 15.0.4430.1 would be older than 15.0.900.1."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+
+class Build(NamedTuple):
+    """``major.minor.build.revision`` of ProductVersion."""
+
+    major: int
+    minor: int
+    build: int
+    revision: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``15.0.4430.1`` (leading zeros as in ``10.00.1600.22`` are usual); ValueError for anything else."""
+        parts = text.strip().split(".")
+        if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"not a SQL Server build: {text!r}; expected four numbers, like 15.0.4430.1")
+        return cls(*(int(part) for part in parts))
+
+    def __str__(self) -> str:
+        return ".".join(str(part) for part in self)
+
+
+def at_least(actual: str, wanted: str) -> bool:
+    """Whether build ``actual`` is ``wanted`` or newer."""
+    return Build.parse(actual) >= Build.parse(wanted)
