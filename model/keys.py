@@ -26,7 +26,7 @@ def safe(text: str, longest: int, *, dots: bool = False) -> str:
     name = re.sub(r"-{2,}", "-", name).strip("-.")
     if name and name == text and len(name) <= longest:
         return name
-    suffix = f"--{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH]}"
+    suffix = "--" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH]
     # Never an empty stem: an id's part begins with a letter or a digit.
     return (name[: longest - len(suffix)].rstrip("-.") or "x") + suffix
 
