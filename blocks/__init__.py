@@ -4,5 +4,13 @@
 from blocks.credentials import ShareCredentials, WebhookCredentials, WinRMCredentials
 from blocks.estate_store import EstateStore
 from blocks.s3_store import S3Credentials
+from blocks.sql_server import SqlServerCredentials
 
-__all__ = ["EstateStore", "S3Credentials", "ShareCredentials", "WebhookCredentials", "WinRMCredentials"]
+__all__ = [
+    "EstateStore",
+    "S3Credentials",
+    "ShareCredentials",
+    "SqlServerCredentials",
+    "WebhookCredentials",
+    "WinRMCredentials",
+]
