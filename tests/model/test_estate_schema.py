@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-import io
+import functools
+import json
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -123,11 +124,11 @@ def changed(path: Path, change: Any) -> str:
     for part in path[:-1]:
         container = container[part]
     change(container, path[-1])
-    out = io.StringIO()
-    YAML(typ="safe", pure=True).dump(data, out)
-    return out.getvalue()
+    # JSON is YAML too, and written much faster.
+    return json.dumps(data, indent=1, ensure_ascii=False)
 
 
+@functools.lru_cache(maxsize=8)
 def faults(text: str) -> list[Any]:
     """The faults of ``text``; empty where it is a valid estate. Any other exception fails the test."""
     try:
