@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from model.estate import Updates
 from model.records import Answer
@@ -69,7 +69,7 @@ class FoundUpdate(Answer):
 
     id: str
     revision: int = 1
-    title: str
+    title: str = ""
     kb: tuple[str, ...] = ()
     severity: str | None = None
     categories: tuple[Category, ...] = ()
@@ -81,17 +81,16 @@ class FoundUpdate(Answer):
     """InstallationBehavior.Impact: 2 must be installed apart from all others."""
     size: int | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lacking(cls, value: Any) -> Any:
+        """Take null for a property that the update's object lacks, which happens."""
+        return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
     @field_validator("kb", mode="before")
     @classmethod
     def _kb_names(cls, value: Any) -> Any:
-        if value is None:
-            return ()
-        return tuple(kb_name(kb) for kb in ([value] if isinstance(value, str | int) else value))
-
-    @field_validator("categories", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: Any) -> Any:
-        return () if value is None else value
+        return tuple(_kb(kb) for kb in ([value] if isinstance(value, str | int) else value))
 
     @property
     def classifications(self) -> frozenset[str]:
@@ -111,7 +110,16 @@ class FoundUpdate(Answer):
 
     def __str__(self) -> str:
         kb = next((kb for kb in self.kb if kb not in self.title), None)
-        return f"{self.title} ({kb})" if kb else self.title
+        title = self.title or self.id
+        return f"{title} ({kb})" if kb else title
+
+
+def _kb(value: Any) -> str:
+    """A KB by its usual name; what a vendor wrote instead stays as it is, and no list of KBs will name it."""
+    try:
+        return kb_name(value)
+    except ValueError:
+        return str(value)
 
 
 @dataclass(frozen=True)

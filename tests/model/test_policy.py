@@ -77,8 +77,11 @@ def test_hidden_and_optional_updates_stay_out() -> None:
 
 def test_updates_that_lack_properties_are_judged_all_the_same() -> None:
     """Objects lacking properties occur: no KB, no categories, null lists."""
-    bare = FoundUpdate.model_validate({"id": "u", "title": "Something", "kb": None, "categories": None})
+    lacking = dict.fromkeys(("title", "kb", "categories", "hidden", "browse_only", "impact", "size", "severity"))
+    bare = FoundUpdate.model_validate({"id": "u-9", "revision": 1, **lacking})
     assert judged(bare) == (False, "its classification (none that we know) is not under updates.classifications")
+    assert str(bare) == "u-9"
+    assert update(kb=["890830", "vendor's own"]).kb == ("KB890830", "vendor's own")
 
 
 def test_the_same_update_twice_is_judged_once_and_two_revisions_twice() -> None:
