@@ -25,3 +25,8 @@ class Stopped(Exception):  # noqa: N818 - the runbook stops, which is not an err
         self.stage = stage
         self.problems = problems
         super().__init__(f"{stage}: {'; '.join(problem.message for problem in problems)}")
+
+    @classmethod
+    def because(cls, stage: str, *messages: str) -> Self:
+        """Stopped at ``stage`` for these reasons."""
+        return cls(stage, [Problem(message) for message in messages])

@@ -29,11 +29,21 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     return declare
 
 
-def settle(stage: str, futures: Iterable[PrefectFuture[R]]) -> list[R]:
-    """The results of a stage's tasks, in order, after all of them have ended.
+class After:
+    """Submits tasks that wait for ``futures`` first: ``After(pages).submit(stop_services, run, host)``."""
 
-    Raises Stopped with one problem for each task that failed: none is lost behind the first.
-    """
+    def __init__(self, futures: Iterable[PrefectFuture[Any]]) -> None:
+        self._futures = list(futures)
+
+    def submit(self, one: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
+        """Submit ``one``; Prefect draws an edge from each of the futures to it."""
+        submit: Any = one.submit
+        future: PrefectFuture[R] = submit(*args, wait_for=self._futures, **kwargs)
+        return future
+
+
+def gather(futures: Iterable[PrefectFuture[R]]) -> tuple[list[R], list[Problem]]:
+    """The results of tasks and the problems of those that failed, each in order, after all of them have ended."""
     waited = list(futures)
     for future in waited:
         future.wait()
@@ -41,10 +51,21 @@ def settle(stage: str, futures: Iterable[PrefectFuture[R]]) -> list[R]:
     problems: list[Problem] = []
     for future in waited:
         answer: Any = future.result(raise_on_failure=False)
-        if isinstance(answer, BaseException):
+        if isinstance(answer, Stopped):
+            problems += answer.problems
+        elif isinstance(answer, BaseException):
             problems.append(Problem.of(answer))
         else:
             results.append(answer)
+    return results, problems
+
+
+def settle(stage: str, futures: Iterable[PrefectFuture[R]]) -> list[R]:
+    """The results of a stage's tasks, in order; raises Stopped with a problem for each that failed.
+
+    None is lost behind the first, and all have ended when it raises.
+    """
+    results, problems = gather(futures)
     if problems:
         raise Stopped(stage, problems)
     return results

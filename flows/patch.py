@@ -1,0 +1,163 @@
+"""The runbook: patch one EngageIP estate, from the first look to the last word."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from flows.rescue import call_for_rescue
+from model.outcome import Stopped
+from model.plan import Plan
+from model.records import QuiesceRecord, RestartRecord, RunOutcome
+from tasks import backup, checks, install, lease, preflight, quiesce, report, restart, review, validate
+from tasks.bring_back import bring_back
+from tasks.outcome import conclude
+from tasks.run import Run, open_run
+from tasks.step import After, gather, settle
+
+
+@flow(
+    name="patch-estate",
+    flow_run_name="patch {estate}",
+    on_cancellation=[call_for_rescue],
+    on_crashed=[call_for_rescue],
+    persist_result=False,
+    retries=0,
+)
+def patch_estate(
+    estate: Annotated[str, Field(examples=["acme-billing"], min_length=1)],
+    change: Annotated[str | None, Field(examples=["CHG0031001"])] = None,
+    attempt: Annotated[int, Field(examples=[1], ge=1)] = 1,
+    dry_run: Annotated[bool, Field(examples=[False])] = False,
+) -> State[RunOutcome]:
+    """Back up, patch, restart in order and validate the servers of one EngageIP estate, and bring everything back.
+
+    Args:
+        estate: Name of the estate in the estate store, or the path of its file: what to patch, and how.
+        change: Number of the approved change. Runs of the same estate, change and attempt are the same run: what an
+            earlier one began on the hosts is adopted, never done twice.
+        attempt: Raise it to try again what failed under this change; what succeeded stays done.
+        dry_run: Look and plan only: nothing is scanned, stopped or installed.
+    """
+    try:
+        run = open_run(estate, change=change, attempt=attempt)
+    except Stopped as stopped:
+        return Failed(message=str(stopped))
+    with run:
+        stopped_by: Stopped | None = None
+        finished = False
+        try:
+            look(run)
+            if not dry_run:
+                take_hold(run)
+                plan = decide(run)
+                back_up(run, make_quiet(run))
+                patch(run, plan)
+                check(run)
+            finished = True
+        except Stopped as stopped:
+            stopped_by = stopped
+        finally:
+            # A plain function, not a task: after Cancel or Pause Prefect starts no task any more.
+            back = bring_back(run, finished=finished)
+        outcome = conclude(run, stopped_by, back, looked_only=dry_run)
+        report.write(run, outcome)
+    return (Completed if outcome.succeeded else Failed)(message=outcome.headline)
+
+
+def look(run: Run) -> None:
+    """Preflight: everything that the night needs is looked at, nothing is touched, all that is wrong is told at once."""
+    hosts = [preflight.look_at_host.submit(run, host) for host in run.hosts]
+    sql = [preflight.look_at_sql.submit(run, host) for host in run.sql]
+    stores = [preflight.look_at_bucket.submit(run, store) for store in run.buckets]
+    sites = [preflight.look_at_site.submit(run, site, node) for site, node in preflight.site_nodes(run)]
+    facts, unanswered = gather(hosts)
+    instances, sql_unanswered = gather(sql)
+    _, others = gather([*stores, *sites])
+    preflight.judge(run, facts, instances, [*unanswered, *sql_unanswered, *others])
+
+
+def take_hold(run: Run) -> None:
+    """One run per estate: from here on the hosts refuse every other."""
+    settle("lease", [lease.take.submit(run)])
+    lease.keep_alive(run)
+
+
+def decide(run: Run) -> Plan:
+    """Scan, apply the policy, freeze the list: what is not on it is not installed tonight."""
+    scans = {host: review.scan.submit(run, host, 0) for host in run.hosts}
+    settle("review", scans.values())
+    plan = review.freeze.submit(run, {host: scan.result() for host, scan in scans.items()})
+    return settle("review", [plan])[0]
+
+
+def make_quiet(run: Run) -> QuiesceRecord:
+    """Hold schedules, wait for running work, put the page up, look again, stop services: in this order."""
+    started = datetime.now(UTC)
+    run.number = preflight.next_quiesce(run)
+    opened = [quiesce.open_quiesce.submit(run, host, run.number) for host in run.hosts]
+    settle("quiesce", opened)
+    held = {host: After(opened).submit(quiesce.hold_schedules, run, host) for host in run.sql}
+    settle("quiesce", held.values())
+    waits = [After(held.values()).submit(quiesce.wait_until_quiet, run, host) for host in run.sql]
+    waited = settle("quiesce", waits)
+    pages = [After(waits).submit(quiesce.put_page_up, run, host) for host in run.estate.hosts_with("iis")]
+    settle("quiesce", pages)
+    again = [After(pages).submit(quiesce.wait_until_quiet, run, host) for host in run.sql]
+    waited += settle("quiesce", again)
+    settle("quiesce", [After(again).submit(quiesce.stop_services, run, run.estate.engageip.host)])
+    return quiesce.record(run, started, waited, {host: future.result() for host, future in held.items()})
+
+
+def back_up(run: Run, quiet: QuiesceRecord) -> None:
+    """All backups in parallel, off the servers; then the gate, which only lets complete and verified ones through."""
+    made = [
+        (backup.back_up_database if item.kind == "database" else backup.back_up_folder).submit(run, item)
+        for item in run.estate.backup_items()
+    ]
+    records = [record for each in settle("backup", made) for record in each]
+    settle("backup", [After(made).submit(backup.gate, run, quiet, records)])
+
+
+def patch(run: Run, plan: Plan) -> None:
+    """Rounds of install, restart and rescan, until nothing is left that the plan admits."""
+    todo = install.first_round(run, plan)
+    for round_number in range(1, install.MOST_ROUNDS + 1):
+        installs = [install.install_on.submit(run, host, round_number, steps) for host, steps in todo.items()]
+        settle("install", installs)
+        restart_in_order(run, round_number, set(todo))
+        scans = {host: review.scan.submit(run, host, round_number) for host in todo if host not in run.lost}
+        settle("review", scans.values())
+        todo = install.verify(run, plan, {host: scan.result() for host, scan in scans.items()})
+        if not todo:
+            return
+    raise Stopped.because("install", *install.loops(todo))
+
+
+def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
+    """SQL Servers first; a host restarts only once every host that it depends on is ready.
+
+    A host that does not come back stops those that depend on it, and no others.
+    """
+    before: list[PrefectFuture[RestartRecord]] = []
+    for wave in run.estate.restart_order():
+        restart.stop_if_blocked(run, wave)
+        for batch in restart.batches(run, [host for host in wave if host in hosts]):
+            going = {host: After(before).submit(restart.restart_host, run, host, round_number) for host in batch}
+            for host, restarted in going.items():
+                _, problems = gather([restarted])
+                if problems:
+                    run.lose(host, problems)
+            before = [future for host, future in going.items() if host not in run.lost]
+
+
+def check(run: Run) -> None:
+    """Every declared check, in parallel, behind the maintenance page; what must pass is asked again before reopening."""
+    done = [validate.check.submit(run, one, node) for one, node in checks.declared(run)]
+    settle("validate", done)

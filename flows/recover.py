@@ -1,0 +1,39 @@
+"""Rescue: bring an estate back after a run that ended before its work did."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from model.outcome import Stopped
+from model.records import RunOutcome
+from tasks import report
+from tasks.outcome import conclude
+from tasks.rescue import rescue
+from tasks.run import open_run
+
+
+@flow(name="recover-estate", flow_run_name="recover {estate}", persist_result=False, retries=0)
+def recover_estate(
+    estate: Annotated[str, Field(examples=["acme-billing"], min_length=1)],
+    why: Annotated[str, Field(examples=["the worker died at 03:12"])] = "asked for",
+) -> State[RunOutcome]:
+    """Take over the lease, wait for a live install, and reopen what may be reopened; what may not is named.
+
+    Args:
+        estate: Name of the estate in the estate store, or the path of its file.
+        why: What happened; shown in the log.
+    """
+    try:
+        run = open_run(estate)
+    except Stopped as stopped:
+        return Failed(message=str(stopped))
+    with run:
+        back = rescue(run, why)
+        outcome = conclude(run, None, back, looked_only=True)
+        report.write(run, outcome)
+    return (Completed if outcome.succeeded else Failed)(message=outcome.headline)

@@ -1,0 +1,58 @@
+"""What speaks against patching an estate: refused by name, with the fix, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from model.estate import Estate
+from model.records import HostFacts
+from model.sql.facts import SqlFacts
+
+CLOCK_OFFSET = timedelta(minutes=2)
+SYSTEM_DRIVE_FREE = 3 * 1024**3
+"""Bytes that an installer may need on C: a cumulative update unpacks to about that much."""
+
+
+def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[str]:
+    """Everything about a host that must be mended first, one line each."""
+    host = facts.host
+    if facts.os.is_domain_controller:
+        yield f"{host}: is a domain controller, and patching one is not built yet. Take it out of the estate file."
+    if facts.cluster:
+        yield f"{host}: is a node of a failover cluster, and patching clusters is not built yet. Take it out of the estate file."
+    version = tuple(int(part) for part in facts.powershell.split(".")[:2])
+    if version < (5, 1):
+        yield f"{host}: has Windows PowerShell {facts.powershell}; 5.1 is needed. Install WMF 5.1 (KB3191564 on Windows Server 2012 R2)."
+    offset = abs(facts.now - now)
+    if offset > CLOCK_OFFSET:
+        yield f"{host}: its clock is off by {offset.total_seconds():.0f} s. Check its time service (w32tm /query /status)."
+    for service in facts.services:
+        if not service.exists:
+            yield f"{host}: has no service '{service.name}'. Correct its name in the estate file (Get-Service shows the names)."
+    system = next((drive for drive in facts.drives if drive.letter.upper() == "C"), None)
+    if system is not None and system.free < SYSTEM_DRIVE_FREE:
+        yield f"{host}: {system.free / 1024**3:.1f} GB are free on C:, updates need {SYSTEM_DRIVE_FREE / 1024**3:.0f} GB. Free space."
+    folders = [item.subject for item in estate.backup_items() if item.host == host and item.kind == "files"]
+    letters = {drive.letter.upper() for drive in facts.drives}
+    for folder in folders:
+        if folder[0].upper() not in letters:
+            yield f"{host}: backup.folders names {folder}, and there is no drive {folder[0].upper()}:."
+
+
+def sql_problems(estate: Estate, host: str, facts: SqlFacts) -> Iterator[str]:
+    """Everything about an instance that must be mended first, one line each."""
+    if facts.clustered:
+        yield f"{host}: SQL Server runs in a failover cluster, and patching clusters is not built yet. Take it out of the estate file."
+    if facts.availability_groups:
+        yield f"{host}: SQL Server has availability groups ({', '.join(facts.availability_groups)}), and patching them is not built yet."
+    if facts.replication:
+        yield f"{host}: databases are replicated ({', '.join(facts.replication)}), and patching replication is not built yet."
+    if facts.mirroring:
+        yield f"{host}: databases are mirrored ({', '.join(facts.mirroring)}), and patching mirrors is not built yet."
+    for name in estate.sql[host].databases:
+        state = facts.state_of(name)
+        if state is None:
+            yield f"{host}: has no database {name}. Correct sql.{host}.databases in the estate file."
+        elif state != "ONLINE":
+            yield f"{host}: database {name} is {state}, and only what is ONLINE can be backed up. Bring it online first."

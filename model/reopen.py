@@ -1,0 +1,92 @@
+"""May the portals open again? Promise 7: a half-patched system is not reopened.
+
+Before anything was installed everything goes back to what it was. Once an install has begun, a site opens on a node
+only when SQL Server is ready with the expected build, every must check of the estate has passed, and every must check
+of the site on that node has: all of it proven behind the maintenance page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model.estate import Estate
+from model.records import CheckRecord
+from model.sql.builds import Build
+
+INSTALLING = "installing"
+_SQL_PATCH = "sql-patch-"
+
+
+def sql_patch_section(build: str) -> str:
+    """The section of ``quiesce.json`` that says: a SQL Server patch to this build has begun here."""
+    return _SQL_PATCH + build
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What has been begun under the open quiesce; ``builds`` is the SQL Server build that each host must show."""
+
+    installs: frozenset[str] = frozenset()
+    builds: Mapping[str, str] = None  # type: ignore[assignment]
+
+    @property
+    def anything(self) -> bool:
+        """Whether any host may be half-patched."""
+        return bool(self.installs or self.builds)
+
+
+def begun_on(quiesces: Mapping[str, Mapping[str, Any]]) -> Begun:
+    """What the hosts' own records (``quiesce.json`` by host) say has been begun."""
+    installs: set[str] = set()
+    builds: dict[str, str] = {}
+    for host, quiesce in quiesces.items():
+        for section in quiesce.get("held") or {}:
+            if section == INSTALLING:
+                installs.add(host)
+            elif section.startswith(_SQL_PATCH):
+                build = section.removeprefix(_SQL_PATCH)
+                builds[host] = max(builds.get(host, build), build, key=Build.parse)
+    return Begun(frozenset(installs), builds)
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """For each site on each node, and for the billing services: None to open, else why not."""
+
+    sites: Mapping[tuple[str, str], str | None]
+    services: str | None
+
+    def closed(self) -> dict[str, str]:
+        """``AdminPortal on web01`` to the reason, for what stays closed."""
+        return {f"{site} on {host}": reason for (site, host), reason in self.sites.items() if reason is not None}
+
+
+def reopening(
+    estate: Estate,
+    begun: Begun,
+    sql_problems: Mapping[str, str],
+    checks: Iterable[CheckRecord],
+    lost: Iterable[str] = (),
+) -> Reopening:
+    """What may open. ``sql_problems`` holds an entry for each SQL Server that is not as it must be; ``lost`` are hosts
+    that do not answer: their checks have not run, and the rest of the estate does not wait for them."""
+    gone = set(lost)
+    nodes = {(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)}
+    if not begun.anything:
+        return Reopening({node: "the host does not answer" if node[1] in gone else None for node in nodes}, None)
+    blocking = [record for record in checks if record.blocks_reopening and record.host not in gone]
+    estate_wide = [*sql_problems.values(), *(_said(record) for record in blocking if record.site is None)]
+    sites: dict[tuple[str, str], str | None] = {}
+    for site, host in nodes:
+        own = [_said(record) for record in blocking if (record.site, record.host) == (site, host)]
+        reasons = ["the host does not answer"] if host in gone else [*estate_wide, *own]
+        sites[site, host] = "; ".join(reasons) or None
+    return Reopening(sites, "; ".join(estate_wide) or None)
+
+
+def _said(record: CheckRecord) -> str:
+    return (
+        f"must check '{record.name}' on {record.host}: {record.status}{f' ({record.detail})' if record.detail else ''}"
+    )

@@ -1,0 +1,103 @@
+"""The last word of a run: what happened, what is up, what is down, what was changed, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from model.estate import Estate
+from model.keys import RunKey
+from model.outcome import Stopped
+from model.records import CheckRecord, RunOutcome, UpdateRecord
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """How the estate stands after it was brought back: what is not as it was, each with its cause."""
+
+    closed: Mapping[str, str] = field(default_factory=dict)
+    """Sites on their nodes (``AdminPortal on web01``) behind the maintenance page."""
+    services: Mapping[str, str] = field(default_factory=dict)
+    """Services that stay stopped."""
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that do not answer."""
+
+    @property
+    def whole(self) -> bool:
+        """True where everything is up."""
+        return not (self.closed or self.services or self.unreachable)
+
+
+def outcome_of(
+    estate: Estate,
+    key: RunKey,
+    stopped: Stopped | None,
+    aftermath: Aftermath,
+    updates: Sequence[UpdateRecord],
+    checks: Sequence[CheckRecord],
+    *,
+    looked_only: bool = False,
+) -> RunOutcome:
+    """What a person reads first. ``stopped`` is what ended the run early; ``looked_only`` says that it was a dry run."""
+    changed = tuple(f"{u.title} on {u.host}" for u in updates if u.result in {"installed", "reboot-pending", "unknown"})
+    failed = [u for u in updates if u.result == "failed"]
+    lost_checks = [c for c in checks if c.status == "failed"]
+    problems = [*(problem.message for problem in stopped.problems)] if stopped else []
+    problems += [f"{u.host}: {u.title} was not installed{f': {u.remark}' if u.remark else ''}" for u in failed]
+    problems += [f"{c.host}: check '{c.name}' failed: {c.detail}" for c in lost_checks]
+    problems += [f"{what} is closed: {why}" for what, why in aftermath.closed.items()]
+    problems += [f"service {what} is stopped: {why}" for what, why in aftermath.services.items()]
+    problems += [why for host, why in aftermath.unreachable.items() if not any(host in text for text in problems)]
+    everything = [f"{site.name} on {host}" for site in estate.engageip.sites for host in estate.nodes_of(site.name)]
+    down = (*aftermath.unreachable, *aftermath.closed, *aftermath.services)
+    up = tuple(name for name in (*estate.hosts, *everything) if name not in down)
+    verdict, words = _verdict(stopped, aftermath, changed, problems, looked_only=looked_only)
+    first = f" {_clip(problems)}" if problems else ""
+    return RunOutcome(
+        verdict=verdict,
+        headline=f"{estate.name}: {words}{first}",
+        up=up,
+        down=down,
+        changed=changed,
+        problems=tuple(problems),
+        next_command=_next(estate, key, verdict, aftermath),
+    )
+
+
+def _verdict(
+    stopped: Stopped | None,
+    aftermath: Aftermath,
+    changed: tuple[str, ...],
+    problems: list[str],
+    *,
+    looked_only: bool,
+) -> tuple[str, str]:
+    if aftermath.closed or aftermath.services:
+        return "half-open", "NOT reopened, a person is needed."
+    if stopped is not None and not changed and aftermath.whole:
+        return "stopped", f"stopped at {stopped.stage}, nothing was installed, everything is up."
+    if stopped is not None or problems:
+        state = "everything is up" if aftermath.whole else f"down: {', '.join(aftermath.unreachable)}"
+        where = f" at {stopped.stage}" if stopped is not None else ""
+        return "failed", f"failed{where}, {len(changed)} updates were installed, {state}."
+    if looked_only:
+        return "nothing-to-do", "looked only, nothing was touched."
+    if not changed:
+        return "nothing-to-do", "nothing was left to install; everything is up."
+    return "succeeded", f"patched: {len(changed)} updates installed, every check passed, everything is up."
+
+
+def _next(estate: Estate, key: RunKey, verdict: str, aftermath: Aftermath) -> str | None:
+    if verdict in {"succeeded", "nothing-to-do"}:
+        return None
+    if verdict == "half-open" or not aftermath.whole:
+        return f"billpatch recover {estate.name}"
+    change = "" if key.occasion.endswith("Z") and "T" in key.occasion else f" --change {key.occasion}"
+    return f"billpatch patch {estate.name}{change} --attempt {key.attempt + 1}"
+
+
+def _clip(problems: list[str]) -> str:
+    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + more

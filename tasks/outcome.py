@@ -1,0 +1,41 @@
+"""The end of a run: how it ended is decided in model, told to people, and paged where a person is needed."""
+
+from __future__ import annotations
+
+from blocks.webhook import Webhook, WebhookFailed
+from model.outcome import Problem, Stopped
+from model.records import CheckRecord, RunOutcome, UpdateRecord
+from model.verdict import Aftermath, outcome_of
+from tasks.bring_back import BroughtBack
+from tasks.progress import tell
+from tasks.run import Run
+
+
+def conclude(run: Run, stopped: Stopped | None, back: BroughtBack, *, looked_only: bool = False) -> RunOutcome:
+    """The outcome of ``run``; pages a person through the estate's webhook where portals or hosts stay down."""
+    if stopped is None and run.lost:
+        stopped = Stopped("restart", [Problem(text) for text in run.lost.values()])
+    outcome = outcome_of(
+        run.estate,
+        run.key,
+        stopped,
+        Aftermath(closed=back.closed, services=back.stopped, unreachable=back.unreachable),
+        run.journal.of(UpdateRecord),
+        run.journal.of(CheckRecord),
+        looked_only=looked_only,
+    )
+    if outcome.verdict in {"half-open", "failed"} and run.estate.notify.webhook:
+        page(run, outcome)
+    return outcome
+
+
+def page(run: Run, outcome: RunOutcome) -> None:
+    """Tell the person on call, in the words of the outcome; a page that does not go out is told in the log."""
+    name = run.estate.notify.webhook
+    if name is None:
+        return
+    text = "\n".join([outcome.headline, *outcome.problems, f"Next: {outcome.next_command}"])
+    try:
+        Webhook(run.credentials[name]).post({"text": text, "outcome": outcome.model_dump(mode="json")})
+    except WebhookFailed as failed:
+        tell("outcome", run.estate.name, str(failed))

@@ -1,0 +1,62 @@
+"""Preflight: look at everything that the night needs, touch nothing, and tell all that is wrong at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from model.outcome import Problem, Stopped
+from model.preflight import host_problems, sql_problems
+from model.records import HostFacts
+from model.sql.facts import SqlFacts
+from tasks.run import Run
+from tasks.step import step
+
+
+@step("look at host {host}")
+def look_at_host(run: Run, host: str) -> HostFacts:
+    """What the host is and how it stands; what is wrong with it is told together with all else, by ``judge``."""
+    services = [*run.estate.services_on(host)]
+    if host in run.estate.hosts_with("iis"):
+        services += ["W3SVC", "WAS"]
+    return HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=services))
+
+
+@step("look at SQL Server of {host}")
+def look_at_sql(run: Run, host: str) -> tuple[str, SqlFacts]:
+    """The host's name, what its instance is, and the state of its databases."""
+    return host, run.sql[host].facts()
+
+
+@step("look at store {store}")
+def look_at_bucket(run: Run, store: str) -> None:
+    """That the bucket answers and lets us write; raises StoreError naming the right that is missing."""
+    run.buckets[store].reachable()
+
+
+@step("look at {site} on {node}")
+def look_at_site(run: Run, site: str, node: str) -> None:
+    """That the private check URL answers before anything is touched: afterwards it must prove that the site works."""
+    run.web.get(run.estate.check_url(site, node))
+
+
+def site_nodes(run: Run) -> list[tuple[str, str]]:
+    """Every site with each of its nodes."""
+    return [(site.name, node) for site in run.estate.engageip.sites for node in run.estate.nodes_of(site.name)]
+
+
+def judge(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]], unanswered: list[Problem]) -> None:
+    """Keep the facts; raise Stopped with everything at once that speaks against patching this estate tonight."""
+    run.facts = {facts.host: facts for facts in hosts}
+    found = [
+        *(problem for facts in hosts for problem in host_problems(run.estate, facts, datetime.now(UTC))),
+        *(problem for host, facts in instances for problem in sql_problems(run.estate, host, facts)),
+    ]
+    if unanswered or found:
+        raise Stopped("preflight", [*unanswered, *map(Problem, found)])
+
+
+def next_quiesce(run: Run) -> int:
+    """The number of the quiesce to open: one that an unfinished run left open is gone on with."""
+    known = [facts.quiesce for facts in run.facts.values() if facts.quiesce]
+    still_open = [int(quiesce["number"]) for quiesce in known if quiesce["state"] == "open"]
+    return max(still_open) if still_open else max((int(quiesce["number"]) for quiesce in known), default=0) + 1

@@ -1,0 +1,107 @@
+"""Quiesce: let running work end, put the maintenance page up, hold what could start anew. `bring_back` undoes it.
+
+The order matters. Schedules are held first, so that nothing new begins; then running work is waited for; then the page
+goes up and customers can start nothing; then running work is looked for again; only then are services stopped, which
+would cut a billing run in two. Earlier states are recorded on the hosts before anything is changed.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from importlib import resources
+
+from model.outcome import Problem, Stopped
+from model.records import QuiesceRecord
+from tasks.progress import tell
+from tasks.run import Run
+from tasks.step import step
+
+
+@step("open quiesce {number} on {host}")
+def open_quiesce(run: Run, host: str, number: int) -> None:
+    """Number this quiesce on the host: what is recorded there from now on belongs to it."""
+    run.hosts[host].run("Set-QuiesceState", number=number, fence=run.fence, state="open")
+
+
+@step("hold the Agent schedules of {host}")
+def hold_schedules(run: Run, host: str) -> tuple[str, ...]:
+    """Disable the declared Agent jobs that are enabled, and return their names; which they were is recorded first."""
+    declared = set(run.estate.sql[host].agent_jobs.hold)
+    if not declared:
+        return ()
+    enabled = [job for job in run.sql[host].enabled_jobs() if job in declared]
+    answer = run.hosts[host].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={"agent_jobs": enabled}
+    )
+    # On a resumed run the record is older than this look, and knows what was enabled before the first.
+    recorded = tuple(answer["quiesce"]["held"]["agent_jobs"] or ())
+    for job in enabled:
+        run.sql[host].set_job_enabled(job, enabled=False)
+        tell("quiesce", host, f"Agent job {job} held")
+    return recorded
+
+
+@step("wait until {host} is quiet")
+def wait_until_quiet(run: Run, host: str) -> tuple[str, ...]:
+    """Wait until no billing run, payment batch, Agent job, backup or long transaction runs; return what was waited for.
+
+    Raises Stopped when something still runs at the deadline of the estate (``quiet.deadline``).
+    """
+    quiet = run.estate.quiet
+    deadline = time.monotonic() + quiet.deadline.total_seconds()
+    waited: dict[str, None] = {}
+    while running := run.sql[host].running_work(tuple(query for query in quiet.busy if query.on == host)):
+        waited |= dict.fromkeys(running)
+        tell("quiesce", host, f"waiting for {', '.join(running)}")
+        if time.monotonic() > deadline or run.stop.wait(min(quiet.poll.total_seconds(), run.poll)):
+            break
+    if running:
+        raise Stopped(
+            "quiesce",
+            [
+                Problem(
+                    f"{host}: still running after {quiet.deadline}: {', '.join(running)}. "
+                    "Let it end or raise quiet.deadline, then run again."
+                )
+            ],
+        )
+    return tuple(waited)
+
+
+@step("maintenance page on {host}")
+def put_page_up(run: Run, host: str) -> None:
+    """Give the public bindings of the host's sites to the maintenance site; the private check bindings stay."""
+    sites = [{"name": site.iis_name, "check_binding": site.check_binding} for site in run.estate.sites_on(host)]
+    page = resources.files("report").joinpath("templates/maintenance.html").read_text(encoding="utf-8")
+    run.hosts[host].run("Enter-Maintenance", sites=sites, html=page, number=run.number, fence=run.fence)
+    tell("quiesce", host, "maintenance page up")
+
+
+@step("stop EngageIP services on {host}")
+def stop_services(run: Run, host: str) -> tuple[str, ...]:
+    """Stop the declared EngageIP services in their order; raises Stopped naming the one that does not stop."""
+    names = run.estate.services_on(host)
+    answer = run.hosts[host].run(
+        "Stop-HostServices", names=list(names), number=run.number, fence=run.fence, timeout_seconds=300, deadline=330
+    )
+    if not answer["complete"]:
+        stuck = [f"{s['name']} is {s['status']} ({s['error']})" for s in answer["services"] if s["status"] != "Stopped"]
+        raise Stopped("quiesce", [Problem(f"{host}: {'; '.join(stuck)}. Stop it by hand, then run again.")])
+    for name in names:
+        tell("quiesce", host, f"service {name} stopped")
+    return names
+
+
+def record(run: Run, started: datetime, waited: list[tuple[str, ...]], jobs: dict[str, tuple[str, ...]]) -> QuiesceRecord:
+    """Write down that the estate is quiet from now on."""
+    return run.journal.write(
+        QuiesceRecord(
+            number=run.number,
+            started=started,
+            quiet_at=datetime.now(UTC),
+            waited_for=tuple(dict.fromkeys(name for names in waited for name in names)),
+            held_services={host: run.estate.services_on(host) for host in run.hosts if run.estate.services_on(host)},
+            held_jobs=jobs,
+        )
+    )

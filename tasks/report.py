@@ -1,0 +1,66 @@
+"""The report: written beside the run, shown in Prefect, handed to whoever asked for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect.runtime import flow_run
+
+from model.records import RunOutcome
+from report import render
+from report.summary import Report
+from tasks.progress import publish
+from tasks.run import Run
+
+FOLDER_VARIABLE = "BILLPATCH_REPORTS"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report and the files that hold it; ``folder`` is None where they could not be written."""
+
+    report: Report
+    folder: Path | None
+
+
+_readers: list[Callable[[Written], None]] = []
+
+
+def on_report(reader: Callable[[Written], None]) -> None:
+    """Have ``reader`` called with every report that this process writes."""
+    _readers.append(reader)
+
+
+def write(run: Run, outcome: RunOutcome) -> Written:
+    """Render the report of ``run`` to files and to an artifact; a full disk or an absent Prefect loses neither run nor
+    the other half."""
+    report = Report.of(
+        estate=run.estate,
+        key=run.key,
+        records=run.journal,
+        outcome=outcome,
+        started=run.started,
+        ended=datetime.now(UTC),
+        flow_run_url=flow_run.ui_url,
+    )
+    publish("report", render.markdown(report), outcome.headline)
+    written = Written(report, _files(report, Path(os.environ.get(FOLDER_VARIABLE, "reports")) / str(run.key)))
+    for reader in _readers:
+        reader(written)
+    return written
+
+
+def _files(report: Report, folder: Path) -> Path | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.html").write_text(render.html(report), encoding="utf-8")
+        (folder / "report.md").write_text(render.markdown(report), encoding="utf-8")
+        (folder / "report.json").write_text(json.dumps(render.as_json(report), indent=1), encoding="utf-8")
+    except OSError:
+        return None
+    return folder

@@ -1,0 +1,180 @@
+"""One run over one estate: what it is called, whom it talks to, and what has happened so far.
+
+Everything that comes from Prefect (blocks, the estate's file) is loaded here, before anything is touched: from then on
+a run needs the hosts, not Prefect.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from blocks.credential_lookup import CredentialsError, resolve
+from blocks.credentials import ShareCredentials
+from blocks.estate_store import EstateNotFound, EstateStore
+from blocks.s3_store import S3BackupStore
+from blocks.sql_server import SqlServer
+from blocks.web import WebClient
+from blocks.windows_host import WindowsHost
+from model.estate import Estate, EstateFaults, MssqlPatch, S3Store, ShareStore, load_estate
+from model.keys import RunKey
+from model.outcome import Problem, Stopped
+from model.records import HostFacts
+from model.journal import Journal
+
+ESTATE_STORE_BLOCK = "estates"
+ESTATES_VARIABLE = "BILLPATCH_ESTATES"
+POLL_VARIABLE = "BILLPATCH_POLL_SECONDS"
+
+
+class Run:
+    """What the steps of a runbook share. Not a record: it holds connections, and ends with ``close``."""
+
+    def __init__(self, estate: Estate, key: RunKey, credentials: Mapping[str, Any]) -> None:
+        self.estate = estate
+        self.key = key
+        self.holder = f"{socket.gethostname()} process {os.getpid()}"
+        self.started = datetime.now(UTC)
+        self.credentials = dict(credentials)
+        self.fence = 0
+        self.number = 0
+        """Number of the quiesce that backups belong to; 0 before there is one."""
+        self.stop = threading.Event()
+        """Set when the run's own work must end: every wait of a task watches it."""
+        self.lease_lost = ""
+        """Who has taken the estate over from this run; empty while it is ours."""
+        self.lost: dict[str, str] = {}
+        """Hosts that did not come back, and how far they came."""
+        self.facts: dict[str, HostFacts] = {}
+        """Each host as preflight found it."""
+        self.poll = float(os.environ.get(POLL_VARIABLE, "5"))
+        """Seconds between two looks at something that is waited for."""
+        self.journal = Journal()
+        self.hosts = {
+            name: WindowsHost(
+                name, host.address, credentials[host.credentials], port=host.port, transport=host.transport
+            )
+            for name, host in estate.hosts.items()
+        }
+        self.sql = {
+            name: SqlServer(
+                name, estate.hosts[name].address, instance.port, instance.instance, credentials[instance.credentials]
+            )
+            for name, instance in estate.sql.items()
+        }
+        self.buckets = {
+            store.name: S3BackupStore(store.s3, store.prefix, credentials[store.credentials])
+            for store in estate.backup.stores
+            if isinstance(store, S3Store)
+        }
+        self.web = WebClient()
+
+    @property
+    def shares(self) -> tuple[ShareStore, ...]:
+        """The stores of the estate that are shares."""
+        return tuple(store for store in self.estate.backup.stores if isinstance(store, ShareStore))
+
+    def package_login(self, package: MssqlPatch) -> dict[str, Any]:
+        """The login of the share that a package lies on: its own block, else that of the backup store it is below."""
+        for store in self.shares:
+            if package.source.casefold().startswith(f"{store.share}\\".casefold()):
+                return self.share_login(package.credentials or store.credentials)
+        return self.share_login(package.credentials) if package.credentials else {}
+
+    def share_login(self, block: str, name: str = "share") -> dict[str, Any]:
+        """The secrets with which a job on a host reaches the share that it calls ``name``.
+
+        They travel sealed and lie on the host as a DPAPI file until the job has read them.
+        """
+        login: ShareCredentials = self.credentials[block]
+        return {f"{name}.username": login.username, f"{name}.password": login.password}
+
+    def lose(self, host: str, problems: Iterable[Problem]) -> None:
+        """Note that ``host`` did not come back."""
+        self.lost[host] = "; ".join(problem.message for problem in problems)
+
+    def lose_lease(self, to: str) -> None:
+        """Another run has taken over: this one stops, and leaves the estate to it."""
+        self.lease_lost = to
+        self.stop.set()
+
+    def end_work(self) -> None:
+        """Have the tasks that still run end; waits of ``bring_back`` go on."""
+        self.stop.set()
+
+    def pause(self) -> None:
+        """Wait a moment between two looks."""
+        threading.Event().wait(self.poll)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up everywhere; never raises."""
+        self.stop.set()
+        for host in self.hosts.values():
+            host.close()
+        self.web.close()
+
+
+def read_estate(name: str) -> Estate:
+    """The estate of that name or file; raises Stopped with every fault of it at once."""
+    try:
+        text, source = _find_estate(name)
+        return load_estate(text, source)
+    except EstateFaults as faults:
+        problems = [Problem(str(fault)) for fault in faults.faults]
+    except EstateNotFound as missing:
+        problems = [Problem(str(missing))]
+    raise Stopped("estate", problems)
+
+
+def open_run(name: str, *, change: str | None = None, attempt: int = 1) -> Run:
+    """Load the estate and its credentials and connect nothing yet; raises Stopped with all that is missing."""
+    estate = read_estate(name)
+    try:
+        credentials = resolve(estate.credentials_names())
+    except CredentialsError as error:
+        problems = [Problem(f"credentials {block}: {problem}") for block, problem in error.problems.items()]
+    else:
+        key = (
+            RunKey.for_change(estate.name, change, attempt)
+            if change
+            else RunKey.for_start(estate.name, datetime.now(UTC), attempt)
+        )
+        return Run(estate, key, credentials)
+    raise Stopped("credentials", problems)
+
+
+def _find_estate(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise EstateNotFound(name, f"{path} cannot be read: {reason}")
+    folder = os.environ.get(ESTATES_VARIABLE)
+    store = EstateStore(folder=Path(folder)) if folder else _stored()
+    found = store.read_estate(name)
+    return found.text, found.source
+
+
+def _stored() -> EstateStore:
+    try:
+        load: Any = EstateStore.load
+        store: EstateStore = load(ESTATE_STORE_BLOCK, _sync=True)
+    except ValueError:
+        raise EstateNotFound(
+            ESTATE_STORE_BLOCK,
+            f"Prefect has no estate-store block of that name. Save one, set {ESTATES_VARIABLE}, or name a file.",
+        ) from None
+    return store
