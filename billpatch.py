@@ -134,7 +134,7 @@ def _patch(estate: str, *, change: str | None, attempt: int, dry_run: bool, as_j
     written: list[Written] = []
     on_report(written.append)
     with LiveNight(err if as_json else out) as night:
-        unsubscribe = progress.subscribe(night.on_progress)
+        unsubscribe = progress.subscribe(night.see)
         try:
             state = patch_estate(estate, change=change, attempt=attempt, dry_run=dry_run, return_state=True)
         finally:
@@ -153,7 +153,7 @@ def _show(written: Any, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(render.as_json(written.report), ensure_ascii=False))
     else:
-        out.print(summary(written.report, written.folder))
+        out.print(summary(written.report, str(written.folder) if written.folder else None))
 
 
 def _code(written: Any) -> int:
@@ -176,7 +176,7 @@ def _finish(state: Any, as_json: bool) -> None:
 
 def _quiet_prefect() -> None:
     """Prefect's own log lines belong into its UI; on this terminal the progress display speaks."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 

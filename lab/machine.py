@@ -30,6 +30,12 @@ def furnish(host: Host, machine: HostSpec, spec: LabSpec, chance: random.Random)
     _write(host, "services.json", _services(machine, spec))
     _write(host, "updates.json", {"reboot_pending": False, "updates": [update.state() for update in machine.updates]})
     _write(host, "tasks.json", {})
+    # The folder that the estate file names for backups: SQL Server makes no folder for a BACKUP by itself.
+    (host.folder / ("E" if "mssql" in machine.roles else "D") / "Staging").mkdir(parents=True)
+    if "iis" in machine.roles:
+        configuration = r"C:\Windows\System32\inetsrv\config"
+        host.disk.write(rf"{configuration}\applicationHost.config", b"<configuration></configuration>\r\n")
+        host.disk.write(rf"{configuration}\administration.config", b"<configuration></configuration>\r\n")
     if "app" in machine.roles:
         _installation(host, spec)
     if "iis" in machine.roles or "app" in machine.roles:

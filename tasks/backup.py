@@ -15,7 +15,7 @@ from model.gate import GateVerdict, may_patch
 from model.keys import job_id
 from model.outcome import Problem, Stopped
 from model.records import BackupRecord, QuiesceRecord
-from model.sql import backup as sql_backup
+from model.sql.backup import judge
 from model.sql.statements import backup_statement, verify_statement
 from model.stores import object_name, windows_path
 from tasks.jobs import Job, run_job
@@ -50,11 +50,13 @@ def back_up_database(run: Run, item: BackupItem) -> list[BackupRecord]:
     started = datetime.now(UTC)
     path = _staged(run, item, ".bak")
     made = _statement(run, item, "backup", backup_statement(item.subject, path))
+    if made["errors"]:
+        raise Stopped.because("backup", judge(item.host, item.subject, path=path, backup=made).reason)
     verified = _statement(run, item, "verify", verify_statement(path))
     measured = run_job(
         run, run.number, Job(item.host, "measure", item.subject, "Measure-BackupFile", {"path": path})
     )
-    verdict = sql_backup.judge(
+    verdict = judge(
         item.host,
         item.subject,
         path=path,

@@ -7,14 +7,24 @@ never by replaying a task. ``compute_transaction_key`` knows no task name, so th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
+from prefect.states import Failed
 
+from blocks.s3_errors import StoreError
+from blocks.sql_errors import SqlServerError
+from blocks.web import WebError
+from blocks.winrm.errors import HostError
 from model.outcome import Problem, Stopped
+from tasks.jobs import JobFailed, OutcomeUnknown
+
+EXPECTED = (Stopped, JobFailed, OutcomeUnknown, HostError, SqlServerError, StoreError, WebError)
+"""What servers do to us: told in one line. Anything else is a bug of ours, and keeps its traceback."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +34,16 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Declare a task whose runs are called ``name``, a template over its parameters (``restart {host}``)."""
 
     def declare(function: Callable[P, R]) -> Task[P, R]:
-        return task(task_run_name=name, persist_result=False, cache_policy=NO_CACHE, retries=0)(function)
+        @functools.wraps(function)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except EXPECTED as error:
+                # As a state, not as an exception: Prefect would log a traceback, and 02:00 is no time to read one.
+                failed: Any = Failed(message=str(error), data=error)
+                return failed  # type: ignore[no-any-return]
+
+        return task(task_run_name=name, persist_result=False, cache_policy=NO_CACHE, retries=0)(told)
 
     return declare
 

@@ -31,9 +31,9 @@ def judge(
     *,
     path: str,
     backup: Mapping[str, Any],
-    verify: Mapping[str, Any],
-    file: Mapping[str, Any] | None,
-    history: Sequence[Mapping[str, Any]],
+    verify: Mapping[str, Any] | None = None,
+    file: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
     needs: int | None = None,
     free: int | None = None,
 ) -> Verdict:
@@ -55,7 +55,7 @@ def judge(
         return Verdict(
             f"{said}: there is no file {path}, although SQL Server says that it wrote it. See who cleans up there."
         )
-    if (damage := _verification(verify, path)) is not None:
+    if (damage := _verification(verify or {}, path)) is not None:
         return Verdict(f"{host}: the backup of {database} is not usable: {damage}")
     return Verdict()
 
