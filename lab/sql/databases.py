@@ -111,10 +111,13 @@ class Databases:
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as fresh:
                 # A page in each database, so that even an empty one has bytes to back up and to damage.
+                fresh.execute("PRAGMA synchronous = OFF")
+                fresh.execute("BEGIN")
                 fresh.execute("CREATE TABLE `lab_identity` (`database` TEXT nvarchar(128), `id` TEXT uniqueidentifier)")
                 fresh.execute("INSERT INTO lab_identity VALUES (?, ?)", (spec.name, str(uuid.uuid4())))
                 if spec.seed:
                     spec.seed(fresh)
+                fresh.execute("COMMIT")
             self.host.disk.path(log).write_bytes(b"\0" * 8192)
         self.save(entry)
 

@@ -263,6 +263,12 @@ class Engine:
     }  # fmt: skip
 
 
+def _count_mismatch(values: int, columns: int) -> SqlError:
+    number, more, fewer = (109, "columns", "values") if values < columns else (110, "values", "columns")
+    kinds = {"columns": "columns in the INSERT statement", "values": "values specified in the VALUES clause"}
+    return error(number, f"There are more {kinds[more]} than {kinds[fewer]}.", 15)
+
+
 _SQLITE_ERRORS: list[tuple[str, Callable[[re.Match[str]], SqlError]]] = [
     (r"no such column: (?:\w+\.)?(.*)", lambda m: error(207, f"Invalid column name '{m[1]}'.")),
     (r"table .* has no column named (.*)", lambda m: error(207, f"Invalid column name '{m[1]}'.")),
@@ -284,6 +290,6 @@ _SQLITE_ERRORS: list[tuple[str, Callable[[re.Match[str]], SqlError]]] = [
     ),
     (
         r"(\d+) values for (\d+) columns",
-        lambda _: error(213, "Column name or number of supplied values does not match table definition.", 16, 1),
+        lambda m: _count_mismatch(int(m[1]), int(m[2])),
     ),
 ]

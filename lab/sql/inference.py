@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from lab.sql.errors import error
 from lab.sql.functions import FUNCTIONS
 from lab.sql.values import Type, parse_type, type_of
 
@@ -29,6 +30,15 @@ def infer(node: Any, sources: Sources) -> Type | None:
     """The type of an expression; None where only the values can tell."""
     rule = _RULES.get(type(node))
     return rule(node, sources) if rule else None
+
+
+def written_type(node: Any) -> Type:
+    """The type of a CAST or CONVERT as it is written; error 243 for one that there is not."""
+    written = node.sql(dialect="tsql").lower()
+    try:
+        return parse_type(written)
+    except KeyError:
+        raise error(243, f"Type {written} is not a defined system type.") from None
 
 
 def _first(nodes: list[Any], sources: Sources) -> Type | None:
@@ -67,9 +77,9 @@ def _function(node: Any, sources: Sources) -> Type | None:
 _RULES: dict[type, Rule] = {
     **dict.fromkeys((exp.Alias, exp.Paren, exp.Min, exp.Max, exp.Collate, exp.Neg, exp.Nullif), _inner),
     exp.Column: _column,
-    exp.Cast: lambda node, _: parse_type(node.to.sql(dialect="tsql")),
-    exp.TryCast: lambda node, _: parse_type(node.to.sql(dialect="tsql")),
-    exp.Convert: lambda node, _: parse_type(node.this.sql(dialect="tsql")),
+    exp.Cast: lambda node, _: written_type(node.to),
+    exp.TryCast: lambda node, _: written_type(node.to),
+    exp.Convert: lambda node, _: written_type(node.this),
     exp.Count: lambda node, _: Type("bigint" if node.args.get("big_int") else "int"),
     exp.Sum: _sum,
     exp.Avg: _sum,

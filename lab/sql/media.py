@@ -128,16 +128,14 @@ def locate(host: Host, device: str) -> Path:
     pure = PureWindowsPath(device)
     if not pure.drive:
         raise refused(123)
-    if host.faults.strike("store.unreachable", pure.drive):
+    if host.faults.strike("store.unreachable", pure.drive) is not None:
         raise refused(53 if pure.drive.startswith("\\\\") else 3)
-    if host.faults.strike("store.denied", pure.drive):
+    if host.faults.strike("store.denied", pure.drive) is not None:
         raise refused(5)
     if pure.drive.startswith("\\\\"):
-        server = "\\\\" + pure.drive.lstrip("\\").split("\\")[0]
-        if not host.disk.path(server + "\\.").parent.exists() and not host.disk.path(pure.drive + "\\").exists():
-            raise refused(53)
-        if not host.disk.path(pure.drive + "\\").exists():
-            raise refused(67)
+        share = host.disk.path(pure.drive + "\\")
+        if not share.exists():
+            raise refused(67 if share.parent.exists() else 53)
     path = host.disk.path(device)
     if not path.parent.is_dir():
         raise refused(3)

@@ -80,6 +80,7 @@ class _Parser(Words):
                 if (word in _STARTS or word == "SELECT") and not joined and not own:
                     break
                 bodies += body
+            bodies += word == "VALUES" and not depth
             cases += (word == "CASE") - (word == "END" and cases > 0)
             depth += (word == "(") - (word == ")")
             if depth < 0:

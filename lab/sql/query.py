@@ -11,13 +11,13 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
 
 from lab.sql.errors import error, syntax
 from lab.sql.functions import DATE_PARTS, FUNCTIONS, GLOBALS
-from lab.sql.inference import Source, infer
+from lab.sql.inference import Source, infer, written_type
 from lab.sql.lexer import Token
-from lab.sql.values import Type, parse_type
+from lab.sql.values import Type
 
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns of what is refused here anyway
 
@@ -27,6 +27,27 @@ _SAME: tuple[Any, ...] = (
     *(exp.Count, exp.Sum, exp.Min, exp.Max, exp.Avg, exp.GroupConcat, exp.Coalesce, exp.Nullif, exp.If, exp.Case),
     *(exp.Cast, exp.TryCast, exp.Convert, exp.Exists, exp.RowNumber, exp.And, exp.Or),
 )
+
+_PARTS: dict[type, set[str]] = {
+    exp.Select: {
+        "expressions",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "distinct",
+        "with_",
+    },
+    exp.Table: {"this", "db", "catalog", "alias", "hints"},
+    exp.Insert: {"this", "expression", "default", "returning", "with_"},
+    exp.Update: {"this", "expressions", "where", "returning"},
+    exp.Delete: {"this", "where", "returning"},
+    exp.Group: {"expressions"},
+}
 
 
 class Backticked(SQLite):  # type: ignore[misc]
@@ -49,14 +70,26 @@ def tree(words: list[Token], before: str = "", after: str = "") -> exp.Expressio
         raise syntax(near) from None
     if not isinstance(found, _STATEMENTS):
         raise syntax(words[0].text)
-    for node in found.find_all(exp.Func, exp.Command):
-        if isinstance(node, exp.Command):
-            raise syntax(words[0].text)
+    _only_known_parts(found, words)
+    for node in found.find_all(exp.Func):
         known = node.name.lower().startswith("t_") if isinstance(node, exp.Anonymous) else isinstance(node, _SAME)
         if not known and not isinstance(node.parent, exp.Dot):
             name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
             raise error(195, f"'{name}' is not a recognized built-in function name.", 15, 10)
     return found
+
+
+def _only_known_parts(found: exp.Expression, words: list[Token]) -> None:
+    """FOR XML, PIVOT, TOP PERCENT and the like: sqlglot reads them, and SQLite would quietly do without."""
+    for node in found.walk():
+        if isinstance(node, exp.Command):
+            raise syntax(words[0].text)
+        known = _PARTS.get(type(node))
+        extra = {part for part, value in node.args.items() if value and part not in known} if known else set()
+        if isinstance(node, exp.LimitOptions):
+            extra = {part for part in ("percent", "with_ties") if node.args.get(part)}
+        if extra:
+            raise syntax(min(extra).strip("_").upper())
 
 
 def _spelled(words: list[Token]) -> Iterator[str]:
@@ -110,8 +143,12 @@ def compile_query(original: exp.Expression, find: Find) -> Compiled:
         if new is not node:
             root = new if node is root else root
             node.replace(new)
+    try:
+        sql = root.sql(dialect=Backticked, unsupported_level=ErrorLevel.RAISE)
+    except UnsupportedError as refusal:
+        raise syntax(str(refusal).strip()) from None
     return Compiled(
-        root.sql(dialect=Backticked),
+        sql,
         binds,
         columns,
         assigns,
@@ -125,6 +162,8 @@ def _place_tables(root: exp.Expression, find: Find) -> dict[str, Source]:
     for lateral in root.find_all(exp.Lateral):
         raise syntax(lateral.alias or "APPLY")
     for node in list(root.find_all(exp.Table)):
+        if isinstance(node.this, exp.Dot):
+            find([node.catalog, node.db, *node.this.sql(dialect="tsql").split(".")])  # 7202: a linked server
         if not isinstance(node.this, exp.Identifier):
             raise syntax(node.sql(dialect="tsql"))
         parts = [("#" if node.this.args.get("temporary") else "") + node.name]
@@ -210,12 +249,13 @@ def _column(node: exp.Expression, _: set[str]) -> exp.Expression:
 
 
 def _cast(value: exp.Expression, kind: exp.Expression, style: exp.Expression | None, safe: bool) -> exp.Expression:
-    wanted = kind.sql(dialect="tsql").lower()
-    try:
-        parse_type(wanted)
-    except KeyError:
-        raise error(243, f"Type {wanted} is not a defined system type.") from None
-    arguments = [value, exp.Literal.string(wanted), style or exp.Literal.number(0), exp.Literal.number(int(safe))]
+    written_type(kind)
+    arguments = [
+        value,
+        exp.Literal.string(kind.sql(dialect="tsql").lower()),
+        style or exp.Literal.number(0),
+        exp.Literal.number(int(safe)),
+    ]
     return exp.Anonymous(this="t_cast", expressions=arguments)
 
 

@@ -117,6 +117,7 @@ class Session:
                 101,
             )
         self.sqlite.execute(f"ATTACH DATABASE ? AS `{schema}`", (str(path),))
+        self.sqlite.execute(f"PRAGMA `{schema}`.synchronous = OFF")
         self._attached[entry.name] = (schema, entry.generation)
         return schema
 
