@@ -1,0 +1,185 @@
+"""The page and the Markdown say everything, and nothing that another system named breaks them."""
+
+from __future__ import annotations
+
+import dataclasses
+import html as entities
+import json
+import re
+from importlib import resources
+from xml.etree import ElementTree as ET
+
+from markdown_it import MarkdownIt
+
+from model.maintenance import MAINTENANCE_MARKER
+from report.document import SCHEMA
+from report.render import as_json, html, markdown
+from report.summary import NOT_IN_BACKUP, Report
+
+
+def page(report: Report) -> ET.Element:
+    """The page as XML: fails on any element that is not closed, any letter that is not escaped."""
+    doctype, _, rest = html(report).lstrip().partition("\n")
+    assert doctype == "<!DOCTYPE html>"
+    return ET.fromstring(rest)  # noqa: S314 - our own page
+
+
+def words(report: Report) -> str:
+    """What a reader of the page sees, without its style."""
+    root = page(report)
+    for parent in root.iter():
+        for child in [c for c in parent if c.tag in {"style", "head"}]:
+            parent.remove(child)
+    return " ".join(" ".join(root.itertext()).split())
+
+
+def read(report: Report) -> str:
+    """What a reader of the rendered Markdown sees."""
+    rendered = MarkdownIt("commonmark").enable("table").render(markdown(report))
+    return " ".join(entities.unescape(re.sub(r"<[^>]+>", " ", rendered)).split())
+
+
+def tables(text: str) -> list[list[int]]:
+    """The number of cells of each row of each table in a Markdown text, as GitHub's rules read it."""
+    found: list[list[int]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append(0)
+        elif token.type in {"td_open", "th_open"}:
+            found[-1][-1] += 1
+    return found
+
+
+def test_the_page_is_well_formed_whatever_names_hold(any_report: Report) -> None:
+    """Angle brackets, quotes, ampersands, control characters: the page stays XML, and holds no script."""
+    root = page(any_report)
+    assert not root.findall(".//script")
+    assert {element.tag for element in root.iter()} & {"link", "img", "iframe", "object"} == set()
+
+
+def test_the_page_loads_nothing_from_elsewhere(any_report: Report) -> None:
+    """One file, readable on a laptop without a network: no address in it but the link to the Prefect run."""
+    text = html(any_report)
+    assert not re.findall(r"@import|url\((?!#)|\bsrc=", text)
+    assert len(page(any_report).findall(".//a")) == (any_report.flow_run_url is not None)
+
+
+def test_names_are_shown_as_they_are(nasty: Report) -> None:
+    """An escaped name reads as it was written."""
+    assert 'A "good" <name> \u2039&\u203a 5 € | two lines & <script>alert(1)</script>' in words(nasty)
+
+
+def test_an_address_that_is_none_is_no_link(good: Report) -> None:
+    """A javascript: address would run in the reader's browser."""
+    assert "href" not in html(dataclasses.replace(good, flow_run_url="javascript:alert(1)"))
+
+
+def test_the_first_screen_answers(bad: Report) -> None:
+    """Verdict, next command, problems, what is up, down and changed stand before anything else."""
+    text = words(bad)
+    places = [
+        text.index(part)
+        for part in (
+            "Half-open",
+            "web01 is not back after its restart; AdminPortal stays",
+            "billpatch recover acme-billing",
+            "What went wrong",
+            "Up SQL Server on sql01",
+            "Down web01 does not answer WinRM",
+            "Changed sql01: SQL Server 2019 CU32",
+            "The night",
+            "Backups",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_page_and_markdown_tell_every_record(good: Report) -> None:
+    """Backups with path and hash, updates with evidence, restarts with downtime, checks, quiesce, plan."""
+    for text in (words(good), read(good)):
+        for part in (
+            r"\\nas01\billing\CHG0031001.1.1\sql01-EngageIP",
+            "s3://acme-backups/billing/CHG0031001.1.1/sql01-EngageIP",
+            "38.4 GB",
+            good.backups[-1].copies[0].sha256[:12],  # type: ignore[index]
+            "KB5054833",
+            "build 15.0.4430.1",
+            "4 min 12 s",
+            "service W3SVC runs on web01",
+            "billing run",
+            "EngageIP nightly rating",
+            good.plan.hash,  # type: ignore[union-attr]
+            "KB5044284 is rejected by name",
+        ):
+            assert part in text, part
+        assert all(line in text for line in NOT_IN_BACKUP)
+
+
+def test_tables_survive_pipes_and_line_breaks(any_report: Report) -> None:
+    """Each row of each table of the Markdown has as many cells as its head, whatever the names hold."""
+    found = tables(markdown(any_report))
+    assert found
+    for rows in found:
+        assert len(rows) > 1
+        assert set(rows) == {rows[0]}
+
+
+def test_markdown_reads_as_it_was_written(nasty: Report) -> None:
+    """Rendered, a name is itself: no tag, no emphasis, no lost backslash."""
+    rendered = MarkdownIt("commonmark").enable("table").render(markdown(nasty))
+    assert "<script>" not in rendered
+    assert "A &quot;good&quot; &lt;name&gt; \u2039&amp;\u203a 5 € | two lines &amp; &lt;script&gt;" in rendered
+    assert r"\\nas01\`a`|A" in rendered
+
+
+def test_markdown_has_a_block_for_each_part(any_report: Report) -> None:
+    """No heading or paragraph runs into the table before it."""
+    text = markdown(any_report)
+    for before, line in zip(text.splitlines(), text.splitlines()[1:], strict=False):
+        if line.startswith(("#", "**")):
+            assert before == ""
+        if line.startswith("|") and not before.startswith("|"):
+            assert before == ""
+
+
+def test_an_empty_run_says_so_in_words(stopped: Report) -> None:
+    """No empty table, no missing section."""
+    for text in (words(stopped), markdown(stopped)):
+        for part in ("No backup was taken", "Nothing was installed", "No host was restarted", "No check ran"):
+            assert part in text
+
+
+def test_the_document_is_json_with_stable_keys(any_report: Report) -> None:
+    """The keys are a promise to programs: one that goes or changes raises SCHEMA."""
+    document = json.loads(json.dumps(as_json(any_report)))
+    assert document["schema"] == SCHEMA == "engageip-patching/report/1"
+    assert list(document) == [
+        "schema", "estate", "run_key", "occasion", "attempt", "timezone", "started", "ended", "seconds",
+        "flow_run_url", "verdict", "succeeded", "headline", "up", "down", "changed", "problems", "next_command",
+        "totals", "plan", "quiesces", "backups", "not_in_backup", "updates", "restarts", "checks", "steps",
+    ]  # fmt: skip
+
+
+def test_the_document_counts_in_bytes_and_seconds(good: Report) -> None:
+    """Numbers for programs, not words."""
+    document = as_json(good)
+    assert document["started"] == "2026-11-15T08:00:00.000Z"
+    assert document["seconds"] == 37.6 * 60
+    assert document["totals"]["checks_passed"] == 3
+    assert [r["seconds_down"] for r in document["restarts"]] == [252, 150, 132]
+    engageip = next(b for b in document["backups"] if b["subject"] == "EngageIP")
+    assert (engageip["bytes"], engageip["whole"], len(engageip["copies"])) == (41_231_000_000, True, 2)
+    assert len(engageip["copies"][0]["sha256"]) >= 50
+
+
+def test_the_maintenance_page_is_ours_to_recognise() -> None:
+    """Checks know it by its marker; it stands alone, is small, and names neither system nor reason to customers."""
+    text = resources.files("report").joinpath("templates", "maintenance.html").read_text(encoding="utf-8")
+    assert MAINTENANCE_MARKER in text
+    assert not re.findall(r"https?://|\bsrc=|\bhref=|<script", text)
+    assert 512 < len(text.encode()) < 8192
+    assert text.isascii()
+    seen = re.sub(r"<style>.*?</style>|<[^>]+>", "", text, flags=re.DOTALL).casefold()
+    assert not re.findall(r"engageip|patch|sql|windows|server|error|acme", seen)
