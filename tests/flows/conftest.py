@@ -1,0 +1,135 @@
+"""A lab in its own process, and flows run against it as a user runs them, with the state read back from Prefect."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+
+@dataclass
+class EmbeddedLab:
+    """A lab in its own process: its papers, its audit trail, its control API."""
+
+    papers: dict[str, Any]
+    process: subprocess.Popen[str]
+    folder: Path
+
+    @property
+    def estate(self) -> str:
+        """The path of the estate's file."""
+        return str(self.papers["estate"])
+
+    def audit(self, *events: str, effects_only: bool = True) -> list[dict[str, Any]]:
+        """What the audit trail says, oldest first; of these events where any are named."""
+        lines = Path(self.papers["audit"]).read_text(encoding="utf-8").splitlines()
+        trail = [json.loads(line) for line in lines]
+        return [
+            each for each in trail if (not events or each["event"] in events) and (each["effect"] or not effects_only)
+        ]
+
+    def declare(self, name: str, on: str = "*", times: int | None = None, **settings: Any) -> None:
+        """Put a fault into force."""
+        fault = {"name": name, "on": on, "times": times, "with": settings}
+        httpx.post(f"{self.papers['control']}/faults", json=fault).raise_for_status()
+
+    def clear(self, name: str | None = None) -> None:
+        """Withdraw faults."""
+        httpx.delete(f"{self.papers['control']}/faults", params={"name": name} if name else {}).raise_for_status()
+
+    def state(self) -> dict[str, Any]:
+        """Which hosts are up, and where they are."""
+        answer: dict[str, Any] = httpx.get(f"{self.papers['control']}/state").json()
+        return answer
+
+    def host_json(self, host: str, file: str) -> dict[str, Any]:
+        """A state file of a host (``services.json``, ``iis.json``)."""
+        answer: dict[str, Any] = json.loads((self.folder / "hosts" / host / file).read_text(encoding="utf-8"))
+        return answer
+
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+        """Wait for a condition, and return what it answered."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if answer := condition():
+                return answer
+            time.sleep(0.05)
+        pytest.fail(f"{what} did not happen within {seconds:g} s")
+
+
+@pytest.fixture
+def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EmbeddedLab]]:
+    """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers."""
+    labs: list[EmbeddedLab] = []
+
+    def start(preset: str = "acme", speed: float = 100, faults: tuple[str, ...] = (), *more: str) -> EmbeddedLab:
+        folder = tmp_path / f"lab{len(labs)}"
+        arguments = ["--dir", str(folder), "--preset", preset, "--speed", str(speed), "--until-stdin-closes", *more]
+        for fault in faults:
+            arguments += ["--fault", fault]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        papers = json.loads(process.stdout.readline())
+        lab = EmbeddedLab(papers, process, folder)
+        labs.append(lab)
+        monkeypatch.setenv("BILLPATCH_CREDENTIALS", papers["credentials"])
+        monkeypatch.setenv("BILLPATCH_REPORTS", str(tmp_path / "reports"))
+        monkeypatch.setenv("BILLPATCH_POLL_SECONDS", "0.1")
+        return lab
+
+    yield start
+    for lab in labs:
+        assert lab.process.stdin is not None
+        lab.process.stdin.close()
+        try:
+            lab.process.wait(20)
+        except subprocess.TimeoutExpired:
+            lab.process.kill()
+
+
+@dataclass
+class Ran:
+    """A flow run as Prefect's API tells of it, and its report."""
+
+    type: str
+    message: str
+    report: dict[str, Any] = field(default_factory=dict)
+    flow_run_id: str = ""
+
+
+@pytest.fixture
+def run_flow(prefect_harness: None, tmp_path: Path) -> Callable[..., Ran]:
+    """Run a flow to its end in this process; the state's type and message are read back through Prefect's API."""
+
+    def run(flow: Any, **parameters: Any) -> Ran:
+        from prefect.client.orchestration import get_client
+
+        from tasks.report import on_report
+
+        written: list[Any] = []
+        on_report(written.append)
+        state = flow(**parameters, return_state=True)
+        run_id = state.state_details.flow_run_id
+        with get_client(sync_client=True) as client:
+            seen = client.read_flow_run(run_id).state
+        assert seen is not None
+        report = {}
+        if written and written[-1].folder is not None:
+            report = json.loads((written[-1].folder / "report.json").read_text(encoding="utf-8"))
+        return Ran(seen.type.value, seen.message or "", report, str(run_id))
+
+    return run
+
+
+ALL_STAGES = bool(os.environ.get("BILLPATCH_ALL_STAGES"))
