@@ -39,7 +39,7 @@ function Get-PoolState {
     param([Parameter(Mandatory = $true)][string]$PoolName)
     # The configuration is asked first: Get-WebAppPoolState fails alike for an absent pool and a stopped server.
     $filter = "/system.applicationHost/applicationPools/add[@name='$PoolName']"
-    if ($null -eq (Get-WebConfigurationProperty -PSPath 'MACHINE/WEBROOT/APPHOST' -Filter $filter -Name 'name' -WarningAction SilentlyContinue)) { return }
+    if ($null -eq (Get-WebConfigurationProperty -PSPath 'MACHINE/WEBROOT/APPHOST' -Filter $filter -Name 'name' -WarningAction SilentlyContinue)) { return $null }
     Read-IisState -Read { (Get-WebAppPoolState -Name $PoolName).Value }
 }
 

@@ -5,7 +5,10 @@ $ErrorActionPreference = 'Stop'
 
 function Get-Quiesce {
     <# .SYNOPSIS quiesce.json, or $null. #>
-    Read-JsonFile -Path "$(Get-PatchingRoot)\quiesce.json"
+    $record = Read-JsonFile -Path "$(Get-PatchingRoot)\quiesce.json"
+    # Nothing at all would become {} in an answer.
+    if ($null -eq $record) { return $null }
+    $record
 }
 
 function Open-Quiesce {

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from lab.audit import Audit
 from lab.clock import Clock
 from lab.faults import Faults
 from lab.host import Host
+from lab.scripts import JOBS, ScriptFailure
 from lab.shell import CommandShell
 from lab.tasks import Tasks
 from lab.winrm.processes import Process
@@ -205,6 +207,10 @@ def tell(host: Host, sent: str) -> tuple[str, int]:
     return b"".join(data for _, data in chunks).decode(), code
 
 
+def _ignore(_percent: int, _message: str) -> None:
+    """Stand in for progress.json where there is no job."""
+
+
 @dataclass
 class Twin:
     """Two copies of one host: ``engine`` is a folder of the PowerShell engine, ``lab`` a host of the lab."""
@@ -272,6 +278,17 @@ class Twin:
         started = self.run("Start-PatchJob", job_order(job_id, script, parameters, secrets=secrets))
         assert (started.engine["ok"], started.lab["ok"]) == (True, True), started
         return self.wait(job_id)
+
+    def call_job(self, script: str, parameters: dict[str, Any], *, secrets: dict[str, str] | None = None) -> Both:
+        """What a shipped job does, without its task: in the engine as SYSTEM, through the bootstrap. Quick."""
+        text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
+        given = parameters if secrets is None else parameters | {"secrets": secrets}
+        first = self.engine_process.call(self.engine, script, given, text, logon="system")
+        try:
+            second = {"ok": True, "value": JOBS[script](self.lab, parameters, secrets or {}, _ignore, Event())}
+        except ScriptFailure as failure:
+            second = {"ok": False, "error": failure.error(script)}
+        return Both(script, first, json.loads(json.dumps(second)), 0, 0)
 
     def wait(self, job_id: str, seconds: float = 60) -> Both:
         """Get-PatchJob of both sides once neither runs any more: the values are the facts of this one job."""

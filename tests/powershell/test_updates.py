@@ -1,0 +1,203 @@
+"""Windows Update: what is offered, what was installed, what the agent said; told twice over one updates.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lab.faults import Fault
+
+pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Find-WindowsUpdate", "Install-WindowsUpdate")]
+
+SECURITY = {"name": "Security Updates", "id": "0fa1201d-4330-4fa8-8ae9-b877473b6441"}
+REBOOT_KEY = "SOFTWARE/Microsoft/Windows/CurrentVersion/Component Based Servicing/RebootPending"
+
+
+def update(name: str, kb: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "revision": 200,
+        "title": f"Update {name} (KB{kb})",
+        "kb": [kb],
+        "categories": [SECURITY],
+        **more,
+    }
+
+
+def offers() -> list[dict[str, Any]]:
+    return [
+        update("stack", "1", impact=2, reboot=0),
+        update("cumulative", "2", reboot=1, size=700_000_000, requires=["stack"], supersedes=["old"]),
+        update("old", "3"),
+        update("net", "4", reboot=2, severity="Critical", eula=True, date="2026-01-13T18:00:00Z"),
+        update("broken", "5", install={"hresult": "80070643"}),
+        update("nowhere", "6", download={"hresult": "80240034"}),
+        update("hidden", "7", hidden=True),
+        update("driver", "8", type="Driver"),
+        update("bare", "9", lacks=["MsrcSeverity", "InstallationBehavior", "Categories", "KBArticleIDs", "SupportUrl"]),
+        update("there", "10", installed=True),
+    ]
+
+
+@pytest.fixture
+def hosts(twin: Callable[..., Any]) -> Any:
+    """Make a host that is offered these."""
+    made = twin()
+    made.state("updates.json", lambda state: state.update(reboot_pending=False, updates=offers()))
+    return made
+
+
+def plan(*names: str, revision: int = 200) -> dict[str, Any]:
+    return {"updates": [{"id": name, "revision": revision} for name in names]}
+
+
+def same_state(hosts: Any) -> dict[str, Any]:
+    """updates.json and the registry are the same on both sides; returns the former."""
+    first, second = hosts.json("registry.json")
+    assert first == second
+    first, second = hosts.json("updates.json")
+    for state in (first, second):
+        for entry in state.get("history", []):
+            entry["date"] = ""
+    assert first == second
+    found: dict[str, Any] = first
+    return found
+
+
+def outcomes(answer: dict[str, Any]) -> dict[str, str]:
+    return {one["id"]: one["skipped"] or (one["install"] or one["download"])["hresult"] for one in answer["updates"]}
+
+
+def boot(hosts: Any) -> None:
+    hosts.engine_process.boot(hosts.engine)
+    hosts.lab._commit_updates()
+
+
+def test_what_is_offered(hosts: Any) -> None:
+    """No hidden ones, no drivers, nothing installed, superseded or not yet unlocked; what lacks a property says so."""
+    answer = hosts.call_job("Find-WindowsUpdate", {}).agree()
+    assert [one["id"] for one in answer["updates"]] == ["stack", "net", "broken", "nowhere", "bare"]
+    bare = answer["updates"][-1]
+    assert bare["lacks"] == [
+        "kb", "categories", "reboot_behavior", "impact", "can_request_user_input", "support_url",
+    ]  # fmt: skip
+    assert (bare["kb"], bare["impact"]) == ([], None)
+    assert answer["updates"][0]["impact"] == 2
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        "IsInstalled=1",
+        "IsInstalled=0",
+        "UpdateID='NET' and RevisionNumber=200",
+        "IsInstalled=0 and Type='Driver' or IsHidden=1",
+    ],
+)
+def test_criteria(hosts: Any, criteria: str) -> None:
+    """The search understands what the documentation of IUpdateSearcher lists."""
+    assert hosts.call_job("Find-WindowsUpdate", {"criteria": criteria}).agree()["updates"]
+
+
+@pytest.mark.parametrize("code", ["8024401C", "80248001"])
+def test_a_search_that_fails(hosts: Any, code: str) -> None:
+    """The HRESULT reaches the job's error, signed as PowerShell has it."""
+    hosts.state("updates.json", lambda state: state.update(search_hresult=code))
+    failure = hosts.call_job("Find-WindowsUpdate", {}).agree("line", "id")
+    assert failure["hresult"] & 0xFFFFFFFF == int(code, 16)
+
+
+def test_bad_criteria(hosts: Any) -> None:
+    """0x80240032 is WUA's word for it."""
+    failure = hosts.call_job("Find-WindowsUpdate", {"criteria": "Title='x'"}).agree("line", "id")
+    assert failure["hresult"] & 0xFFFFFFFF == 0x80240032
+
+
+def test_as_a_task_the_agent_does_its_work(hosts: Any) -> None:
+    """Started over the network, done by SYSTEM; the progress tells how it ended."""
+    done = hosts.run_job("Install-WindowsUpdate", plan("net"))
+    first, second = done.engine, done.lab
+    assert first["job"]["result"] == second["job"]["result"]
+    assert (first["job"]["state"], second["job"]["state"]) == ("succeeded", "succeeded")
+    assert first["progress"] | {"at": ""} == second["progress"] | {"at": ""}
+    assert outcomes(first["job"]["result"]) == {"net": "00000000"}
+
+
+def test_installing_the_plan(hosts: Any) -> None:
+    """Each update by its identity, failures for themselves, exclusive ones alone and first, a reboot where wanted."""
+    answer = hosts.call_job("Install-WindowsUpdate", plan("net", "broken", "nowhere", "stack")).agree()
+    assert outcomes(answer) == {
+        "net": "00000000",
+        "broken": "80070643",
+        "nowhere": "80240034",
+        "stack": "00000000",
+    }
+    state = same_state(hosts)
+    assert [entry["id"] for entry in state["history"]] == ["stack", "net", "broken"]
+    assert not answer["reboot_required"]
+
+
+def test_a_reboot_is_wanted_then_nothing_more_is_installed(hosts: Any) -> None:
+    """After the first that waits for a reboot the agent refuses; after the boot it is installed, and is not done again."""
+    hosts.call_job("Install-WindowsUpdate", plan("stack")).agree()
+    answer = hosts.call_job("Install-WindowsUpdate", plan("cumulative")).agree()
+    assert answer["reboot_required"]
+    assert answer["updates"][0]["install"] == {"result_code": 2, "hresult": "00000000", "reboot_required": True}
+    answer = hosts.call_job("Install-WindowsUpdate", plan("cumulative", "net", "stack")).agree()
+    assert answer["reboot_required_before"]
+    assert outcomes(answer) == {
+        "cumulative": "waits for a reboot",
+        "net": "reboot first",
+        "stack": "installed already",
+    }
+    same_state(hosts)
+    boot(hosts)
+    answer = hosts.call_job("Install-WindowsUpdate", plan("cumulative", "net")).agree()
+    assert outcomes(answer) == {"cumulative": "installed already", "net": "00000000"}
+    same_state(hosts)
+
+
+def test_what_rolls_back_during_the_boot_is_offered_again(hosts: Any) -> None:
+    """A success may be none: only a rescan tells."""
+    hosts.state("updates.json", lambda state: state["updates"].append(update("flaky", "11", reboot=1, sticks=False)))
+    assert outcomes(hosts.call_job("Install-WindowsUpdate", plan("flaky")).agree()) == {"flaky": "00000000"}
+    boot(hosts)
+    found = hosts.call_job("Find-WindowsUpdate", {}).agree()["updates"]
+    assert "flaky" in [one["id"] for one in found]
+
+
+@pytest.mark.parametrize(("names", "revision"), [(("hidden", "driver", "no such"), 200), (("net",), 201)])
+def test_what_was_not_approved_is_not_installed(hosts: Any, names: tuple[str, ...], revision: int) -> None:
+    """An update is its id and its revision: another revision was not reviewed."""
+    before = hosts.json("updates.json")
+    answer = hosts.call_job("Install-WindowsUpdate", plan(*names, revision=revision)).agree()
+    assert set(outcomes(answer).values()) == {"not offered"}
+    assert hosts.json("updates.json") == before
+
+
+def test_an_installer_that_is_busy(hosts: Any) -> None:
+    """Another installation runs: the agent throws 0x80240016, which is an answer and not the end of the job."""
+    hosts.state("updates.json", lambda state: state.update(busy=True))
+    answer = hosts.call_job("Install-WindowsUpdate", plan("net", "stack")).agree()
+    assert outcomes(answer) == {"net": "80240016", "stack": "80240016"}
+    assert answer["updates"][0]["install"]["result_code"] is None
+    same_state(hosts)
+
+
+def test_the_lab_counts_every_installation(hosts: Any) -> None:
+    """Done twice is counted twice: promise 'nothing twice' is judged by this trail. Faults are the lab's own."""
+    lab = hosts.lab
+    lab.faults.declare(Fault("update.fail", on="KB1", times=1, with_={"hresult": "80240022"}))
+    lab.faults.declare(Fault("update.rolls_back", on="old2"))
+    hosts.state("updates.json", lambda state: state["updates"].append(update("old2", "12", reboot=1)))
+    assert outcomes(hosts.call_job("Install-WindowsUpdate", plan("stack")).lab["value"]) == {"stack": "80240022"}
+    for _ in range(2):
+        hosts.call_job("Install-WindowsUpdate", plan("old2", "net"))
+        lab._commit_updates()
+    trail = [json.loads(line) for line in lab.audit.path.read_text().splitlines()]
+    installed = [event["id"] for event in trail if event["event"] == "update.install"]
+    assert sorted(installed) == ["net", "old2", "old2"]
+    assert [event["id"] for event in trail if event["event"] == "update.install_failed"] == ["stack"]
