@@ -171,7 +171,7 @@ def running(host: str, state: str, text: str) -> SqlServerError:
         return SqlNotReady(
             host, f"{_NOT_READY[number]} ({number}): {words}", _WHOSE_TURN.get(number, ""), number=number
         )
-    if (not number and state in _BROKEN) or "communication link failure" in text.lower():
+    if state in _BROKEN and "[SQL Server]" not in text:  # the driver speaks, not the server
         return SqlSessionLost(
             host, f"the connection broke while a statement ran ({words})", state=state, outcome_unknown=True
         )

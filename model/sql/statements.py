@@ -36,8 +36,8 @@ SELECT CAST(SERVERPROPERTY(N'ProductVersion') AS nvarchar(128)) AS build,
        CAST(SERVERPROPERTY(N'EngineEdition') AS int) AS engine_edition,
        CAST(SERVERPROPERTY(N'ProductLevel') AS nvarchar(128)) AS product_level,
        CAST(SERVERPROPERTY(N'ProductUpdateLevel') AS nvarchar(128)) AS update_level,
-       CAST(SERVERPROPERTY(N'IsClustered') AS int) AS clustered,
-       IS_SRVROLEMEMBER(N'sysadmin') AS sysadmin,
+       CAST(SERVERPROPERTY(N'IsClustered') AS int) AS is_clustered,
+       IS_SRVROLEMEMBER(N'sysadmin') AS is_sysadmin,
        CONVERT(nvarchar(30), s.sqlserver_start_time, 121) AS start,
        DATEADD(MINUTE, DATEDIFF(MINUTE, GETDATE(), GETUTCDATE()), s.sqlserver_start_time) AS started
 FROM sys.dm_os_sys_info AS s

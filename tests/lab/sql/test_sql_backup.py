@@ -83,7 +83,7 @@ def test_drained_backup_is_complete(machine: Any) -> None:
 
 
 def test_backup_in_the_drivers_transaction_is_refused(machine: Any) -> None:
-    """pyodbc's default, autocommit off, is a transaction: 3021, then 3013."""
+    """The default of pyodbc, autocommit off, is a transaction: 3021, then 3013."""
     with pytest.raises(pyodbc.Error, match="3021"):
         machine.connect(autocommit=False).cursor().execute(BACKUP)
 
@@ -287,7 +287,8 @@ def test_restore_is_refused_sensibly(machine: Any, statement: str, prepare: str,
 def test_several_backups_in_one_file(machine: Any) -> None:
     """Without INIT a backup is appended; HEADERONLY lists both, and each can be restored."""
     plain = f"BACKUP DATABASE [EngageIP] TO DISK = N'{FILE}' WITH CHECKSUM"
-    machine.sql.run(plain + "; DELETE FROM EngageIP.dbo.Payment; " + plain)
+    for statement in (plain, "DELETE FROM EngageIP.dbo.Payment", plain):
+        machine.sql.run(statement)
     header = machine.sql.run(f"RESTORE HEADERONLY FROM DISK = N'{FILE}'").records()
     assert [row["Position"] for row in header] == [1, 2]
     files = machine.sql.run(f"RESTORE FILELISTONLY FROM DISK = N'{FILE}'").records()
