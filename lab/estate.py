@@ -16,6 +16,7 @@ from lab.control import Control
 from lab.faults import Fault, Faults
 from lab.host import Host
 from lab.machine import furnish
+from lab.scripts.transfer import write_access
 from lab.shell import CommandShell
 from lab.spec import PRESETS, HostSpec, LabSpec
 from lab.winrm import Accounts, Quotas, WinRM, WireTap
@@ -95,6 +96,7 @@ class Lab:
 
     def _build(self) -> None:
         self.share.mkdir(parents=True, exist_ok=True)
+        write_access(self.share, paper.SHARE_USER, self.secrets.share)
         paper.write_package(self.spec, self.share)
         authority = Authority(self.folder / "ca")
         addresses = {machine.name: f"{self.block}.{number}" for number, machine in enumerate(self.spec.hosts, 11)}
