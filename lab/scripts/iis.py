@@ -145,17 +145,18 @@ def _move(state: dict[str, Any], source: str, target: str, binding: dict[str, An
         )
 
 
-def _start(host: Host, state: dict[str, Any], site: str | None, pool: str | None) -> None:
-    entries = [
-        found
-        for kind, name in (("pools", pool), ("sites", site))
-        if name and (found := _find(state[kind], name)) is not None
-    ]
-    if entries and not _web_server_runs(host):
+def _start(host: Host, site: str | None, pool: str | None) -> None:
+    """Start what is not started; ScriptFailure while the web server's services are down."""
+    state = host.read("iis.json")
+    names = [(kind, name) for kind, name in (("pools", pool), ("sites", site)) if name and _find(state[kind], name)]
+    if names and not _web_server_runs(host):
         message = "The service has not been started. (Exception from HRESULT: 0x80070426)"
         raise ScriptFailure(message, "COMException", "System.Runtime.InteropServices.COMException", SERVICE_DOWN)
-    for _, entry in entries:
-        entry["state"] = "Started"
+    with _changing(host) as state:
+        for kind, name in names:
+            found = _find(state[kind], name)
+            assert found is not None
+            found[1]["state"] = "Started"
 
 
 def _public(site: dict[str, Any], check_binding: str) -> list[dict[str, Any]]:
@@ -194,7 +195,7 @@ def enter_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         if len(bindings) > 1:
             kept = [entry for entry in bindings if _binding(entry)["host"] != PLACEHOLDER]
             state["sites"][MAINTENANCE]["bindings"] = kept
-        _start(host, state, MAINTENANCE, MAINTENANCE)
+    _start(host, MAINTENANCE, MAINTENANCE)
     return _facts(host, [each["name"] for each in wanted])
 
 
@@ -266,17 +267,27 @@ def exit_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     asked = [name.casefold() for name in names]
     with _changing(host) as state:
         sites = state.setdefault("sites", {})
-        for known in recorded:
-            if known["name"].casefold() not in asked or known["name"] not in sites:
-                continue
+        present = [site for site in recorded if site["name"].casefold() in asked and site["name"] in sites]
+        for known in present:
             for binding in known["bindings"]:
                 _move(state, MAINTENANCE, known["name"], binding)
-            started = known["state"] == "Started", known["pool_state"] == "Started"
-            _start(host, state, known["name"] if started[0] else None, known["pool"] if started[1] else None)
         page = sites.get(MAINTENANCE)
         if page is not None and all(re.search(rf":{PLACEHOLDER}$", b["bindingInformation"]) for b in page["bindings"]):
             del sites[MAINTENANCE]
             state["pools"].pop(MAINTENANCE, None)
+    failed = []
+    for known in present:
+        try:
+            site = known["name"] if known["state"] == "Started" else None
+            _start(host, site, known["pool"] if known["pool_state"] == "Started" else None)
+        except ScriptFailure as failure:
+            failed.append(f"{known['name']}: {failure.message}")
+    if failed:
+        message = (
+            f"Sites have their bindings back and do not start: {'; '.join(failed)}. "
+            "Look at the services W3SVC and WAS, then call again."
+        )
+        raise ScriptFailure(message, "SiteNotStarted")
     return _facts(host, names)
 
 
@@ -288,9 +299,9 @@ def restart_app_pools(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     answers = []
     for pool in dict.fromkeys(site["pool"] for site in facts if site["exists"]):
         before = _pool_state(host, host.read("iis.json"), pool)
-        with host.edit("iis.json") as state:
-            _start(host, state, None, pool)
-            if before == "Started":
+        _start(host, None, pool)
+        if before == "Started":
+            with host.edit("iis.json") as state:
                 state["pools"][pool]["recycled"] = state["pools"][pool].get("recycled", 0) + 1
         host.event("pool.recycle", pool=pool, before=before)
         if "iis" in host.parts:

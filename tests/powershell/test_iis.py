@@ -226,6 +226,29 @@ def test_sites_start_again_only_if_they_ran(hosts: Any) -> None:
     same_iis(hosts)
 
 
+@pytest.mark.parametrize("parameters", [{"sites": [], "fence": 1}, {"sites": ["AdminPortal"], "fence": 1}])
+def test_coming_back_while_the_web_server_is_down(hosts: Any, parameters: dict[str, Any]) -> None:
+    """The addresses go back, which is configuration; that nothing starts is an error; the next call ends the work."""
+    hosts.run("Enter-Maintenance", enter(*BOTH)).agree()
+    hosts.state("services.json", lambda services: services.update(WAS={"status": "Stopped", "start": "Manual"}))
+    failure = hosts.run("Exit-Maintenance", parameters).agree("line")
+    assert (failure["id"], "AdminPortal: The service has not been started" in failure["message"]) == (
+        "SiteNotStarted",
+        True,
+    )
+    assert claimed(same_iis(hosts))["AdminPortal"] == claimed(iis())["AdminPortal"]
+    hosts.state("services.json", lambda services: services.update(WAS={"status": "Running", "start": "Manual"}))
+    assert hosts.run("Exit-Maintenance", parameters).agree()["sites"][0]["state"] == "Started"
+
+
+def test_closing_while_the_web_server_is_down(hosts: Any) -> None:
+    """The bindings are moved and recorded, and that the page is not served is an error."""
+    hosts.state("services.json", lambda services: services.update(WAS={"status": "Stopped", "start": "Manual"}))
+    failure = hosts.run("Enter-Maintenance", enter(BOTH[0])).agree("line", "id")
+    assert failure["hresult"] & 0xFFFFFFFF == 0x80070426
+    assert claimed(same_iis(hosts))["AdminPortal"] == {"*:8081:", "808:*"}
+
+
 @pytest.mark.parametrize(
     ("sites", "refusal"),
     [((("No such", "*:8081:"),), "SiteMissing"), ((BOTH[0], ("Portal", "*:9999:")), "CheckBindingMissing")],
