@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -51,11 +58,89 @@ def sqlcheck() -> Path:
     return _beside(SHARED / "tools" / "sqlcheck", "the T-SQL checker")
 
 
-@pytest.fixture(scope="session")
-def prefect_harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server of this test session's own, with an empty database."""
-    from prefect.testing.utilities import prefect_test_harness
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has just now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
-    with prefect_test_harness(server_startup_timeout=90):
-        yield
+
+@pytest.fixture(scope="session")
+def prefect_home(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
+    """Make a folder a PREFECT_HOME with an empty database that is migrated already: a migration costs ten seconds."""
+    import prefect
+
+    cache = request.config.cache
+    assert cache is not None
+    template = cache.mkdir("prefect-database") / f"{prefect.__version__}.db"
+
+    def make(home: Path) -> Path:
+        home.mkdir(parents=True, exist_ok=True)
+        if not template.exists():
+            environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": ""}
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
+            mine = template.with_suffix(f".{os.getpid()}")
+            shutil.copy(home / "prefect.db", mine)
+            os.replace(mine, template)
+        else:
+            shutil.copy(template, home / "prefect.db")
+        return home
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Path], str]]:
+    """Start a Prefect server whose PREFECT_HOME is the given folder; answers the address of its API."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(home: Path) -> str:
+        port = free_port()
+        environment = os.environ | {"PREFECT_HOME": str(prefect_home(home)), "PREFECT_API_URL": ""}
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        with (home / "server.log").open("wb") as log:
+            servers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
+        url = f"http://127.0.0.1:{port}/api"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and servers[-1].poll() is None:
+            try:
+                httpx.get(f"{url}/health", timeout=2).raise_for_status()
+            except httpx.HTTPError:
+                time.sleep(0.1)
+            else:
+                return url
+        pytest.fail(f"the Prefect server did not start: {(home / 'server.log').read_text()[-2000:]}")
+
+    yield start
+    for server in servers:
+        server.terminate()
+    for server in servers:
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def prefect_harness(
+    start_prefect: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """A Prefect server of this test session's own; flows that run in this process use it."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    home = tmp_path_factory.mktemp("prefect")
+    url = start_prefect(home)
+    with temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: url}):
+        yield {"url": url, "home": str(home)}
+        _say_the_last_words()
+
+
+def _say_the_last_words() -> None:
+    """Send what Prefect still holds back, while there is a server to send it to."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for drain in (lambda: APILogWorker.instance().drain(), EventsWorker.drain_all):
+        with contextlib.suppress(RuntimeError):
+            drain()

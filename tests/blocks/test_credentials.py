@@ -139,7 +139,11 @@ def test_a_file_that_is_not_needed_is_not_opened(tmp_path: Path) -> None:
     assert resolve({"nas": "share"}, environ=variables)["nas"].username == "u"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": ', '"x"', f'{{"nas": {{"password": "{PASSWORD[-8:]}"'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"a": ', '"x"', f'{{"nas": {{"password": "{PASSWORD[-8:]}"'],
+    ids=["empty", "a list", "cut", "a text", "cut after a password"],
+)
 def test_a_broken_file_is_told_without_its_contents(file: Path, text: str) -> None:
     """A JSON error holds the whole document: ours does not."""
     file.write_text(text, encoding="utf-8")
@@ -166,6 +170,7 @@ def test_an_absent_file_is_told(tmp_path: Path) -> None:
         ([PASSWORD], "not an object"),
         (PASSWORD, "not JSON"),
     ],
+    ids=["kind", "no kind", "unknown field", "missing field", "wrong type", "a list", "no JSON"],
 )
 def test_what_is_wrong_is_told_without_the_value(entry: Any, words: str) -> None:
     """The error names the place, the field and the rule; pydantic would quote the value."""
@@ -194,16 +199,12 @@ def test_a_prefect_that_does_not_answer_costs_seconds(file: Path) -> None:
             resolve({"nowhere": "share"}, environ=environ(file), ask=nobody)
 
 
-@pytest.mark.slow
-def test_prefects_blocks_come_first(file: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("prefect_harness")
+def test_prefects_blocks_come_first(file: Path) -> None:
     """With a Prefect API, a saved block is used, whatever the file says; without one of that name, the file is."""
-    from prefect.settings import PREFECT_HOME, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}), prefect_test_harness():
-        ShareCredentials(username="from-prefect", password=PASSWORD).save("nas-acme")
-        found = resolve({"nas-acme": "share", "pager": "webhook"}, environ=environ(file))
-        any_kind = resolve(["nas-acme"], environ=environ(file))
+    ShareCredentials(username="from-prefect", password=PASSWORD).save("nas-acme", overwrite=True)
+    found = resolve({"nas-acme": "share", "pager": "webhook"}, environ=environ(file))
+    any_kind = resolve(["nas-acme"], environ=environ(file))
     assert found["nas-acme"].username == "from-prefect"
     assert found["nas-acme"].password.get_secret_value() == PASSWORD
     assert any_kind["nas-acme"].username == "from-prefect"
