@@ -1,4 +1,9 @@
-"""BACKUP DATABASE: writes the file while time passes, can be cancelled, can fail half-way, and keeps msdb's history."""
+"""BACKUP DATABASE: writes the file while time passes, can be cancelled, can fail half-way, and keeps msdb's history.
+
+Faults, on a database: ``backup.disk_full`` {room: bytes that fit}, ``backup.slow`` {seconds}, ``backup.flip_byte`` {at}
+spoils the finished file. On a share or drive: see ``lab.sql.media``. Without a fault a disk is full where ``drives.json``
+says so.
+"""
 
 from __future__ import annotations
 

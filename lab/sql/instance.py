@@ -22,6 +22,7 @@ from lab.sql.history import History
 from lab.sql.output import Collector, Result
 from lab.sql.phases import Durations, Gate, Phase, Start
 from lab.sql.session import Session
+from lab.web.events import ERROR, log_event
 
 _SEEDS = {"engageip": billing.seeder(), "reporting": billing.reporting}
 
@@ -269,7 +270,7 @@ class SqlInstance:
         self._errorlog.cycle()
         self.log(self.version_text)
         for entry in self.databases:
-            if entry.state in ("ONLINE", "RECOVERING", "SUSPECT") and entry.name != "master":
+            if entry.state in ("ONLINE", "RECOVERING", "RECOVERY_PENDING", "SUSPECT") and entry.name != "master":
                 entry.state = "RECOVERING"
         self.host.event("sql.starting", build=self.build)
 
@@ -368,3 +369,8 @@ class SqlInstance:
     def log(self, text: str, number: int | None = None) -> None:
         """A line in ERRORLOG."""
         self._errorlog.write(self.now(), text, number)
+
+    def fail(self, text: str, number: int) -> None:
+        """A severe error: in ERRORLOG, and in the host's Application log for whoever cannot ask SQL Server any more."""
+        self.log(text, number)
+        log_event(self.host, "Application", (self.engine_service, number), ERROR, text)

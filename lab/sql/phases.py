@@ -1,7 +1,7 @@
 """How a SQL Server comes up: refused, stalling, paused or in script upgrade, recovering, online, Agent.
 
 What a client sees in each phase is in ``Gate``; how long each lasts is in ``Durations`` (lab seconds). Faults:
-``sql.slow_recovery`` {seconds} on a database, ``sql.recovery_fails`` on a database (SUSPECT), ``sql.upgrade_fails`` on the
+``sql.slow_recovery`` {seconds} on a database, ``sql.recovery_fails`` {state} on a database (SUSPECT, or RECOVERY_PENDING), ``sql.upgrade_fails`` on the
 host (912, 3417, the service stops), ``sql.slow_start`` {seconds} on the host, ``sql.agent_fails`` on the host.
 """
 
@@ -155,8 +155,8 @@ class Start:
             "Script level upgrade for database 'master' failed because upgrade step 'msdb110_upgrade.sql' encountered error 2714, state 6, severity 25. "
             "This is a serious error condition which might interfere with regular operation and the database will be taken offline."
         )
-        instance.log(text, 912)
-        instance.log(
+        instance.fail(text, 912)
+        instance.fail(
             "Cannot recover the master database. SQL Server is unable to run. Restore master from a full backup, repair it, or rebuild it.",
             3417,
         )
@@ -173,9 +173,8 @@ class Start:
             slow = instance.host.faults.strike("sql.slow_recovery", entry.name)
             if not self._wait(float(slow.get("seconds", seconds * 10)) if slow is not None else seconds):
                 return False
-            entry.state = (
-                "SUSPECT" if instance.host.faults.strike("sql.recovery_fails", entry.name) is not None else "ONLINE"
-            )
+            failing = instance.host.faults.strike("sql.recovery_fails", entry.name)
+            entry.state = "ONLINE" if failing is None else str(failing.get("state", "SUSPECT"))
             instance.host.event("sql.database_recovered", effect=False, database=entry.name, state=entry.state)
         return True
 

@@ -167,6 +167,8 @@ class Session:
     def _view(self, name: str, entry: Entry) -> Source:
         """Fill a temporary table with the view's rows of this moment."""
         view = catalog.VIEWS[name]
+        if name.startswith("sys.dm_") and not self.sysadmin:
+            raise error(300, "VIEW SERVER STATE permission was denied on object 'server', database 'master'.", 14)
         rows = [tuple(store(value) for value in row) for row in view.rows(self.instance, self, entry)]
         table = f"{name}.{uuid.uuid4().hex}"
         ddl.create(self.sqlite, "temp", table, view.columns)

@@ -137,6 +137,8 @@ def test_application_may_use_but_not_administer(machine: Any) -> None:
     login = {"user": "engageip", "password": machine.application_password}
     version = "SELECT [Value] FROM [dbo].[EngageIPOption] WHERE [Name] = N'Version'"
     assert machine.sql.run(version, "EngageIP", **login).rows == [("8.5.23",)]
+    with pytest.raises(SqlError, match="300: VIEW SERVER STATE"):
+        machine.sql.run("SELECT sqlserver_start_time FROM sys.dm_os_sys_info", **login)
     with pytest.raises(SqlError) as refused:
         machine.sql.run(r"BACKUP DATABASE EngageIP TO DISK = N'E:\x.bak'", "EngageIP", **login)
     assert [message.number for message in refused.value.messages] == [262, 3013]

@@ -14,7 +14,7 @@ import pytest
 from lab.sql import Durations, SqlError
 from lab.sql.phases import Phase
 
-SLOW = Durations(listen=40, stall=40, paused=40, upgrade=60, recover=40, agent=40)
+SLOW = Durations(listen=40, stall=110, paused=40, upgrade=60, recover=40, agent=40)
 
 
 def look(machine: Any) -> str:

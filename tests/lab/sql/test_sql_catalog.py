@@ -40,4 +40,4 @@ def _kind(declared: str) -> Any:
 @pytest.mark.parametrize("view", sorted(VIEWS))
 def test_every_view_answers(machine: Any, view: str) -> None:
     """Each view can be selected whole."""
-    assert machine.sql.run(" ".join(["SELECT * FROM", view])).columns == list(VIEWS[view].columns)
+    assert machine.sql.run(f"SELECT * FROM {view}")  # noqa: S608 - the lab's own names.columns == list(VIEWS[view].columns)
