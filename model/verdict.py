@@ -81,12 +81,16 @@ def _verdict(
     if stopped is not None or problems:
         state = "everything is up" if aftermath.whole else f"down: {', '.join(aftermath.unreachable)}"
         where = f" at {stopped.stage}" if stopped is not None else ""
-        return "failed", f"failed{where}, {len(changed)} updates were installed, {state}."
+        did = {0: "nothing was installed", 1: "1 update was installed"}.get(
+            len(changed), f"{len(changed)} updates were installed"
+        )
+        return "failed", f"failed{where}, {did}, {state}."
     if looked_only:
         return "nothing-to-do", "looked only, nothing was touched."
     if not changed:
         return "nothing-to-do", "nothing was left to install; everything is up."
-    return "succeeded", f"patched: {len(changed)} updates installed, every check passed, everything is up."
+    count = "1 update" if len(changed) == 1 else f"{len(changed)} updates"
+    return "succeeded", f"patched: {count} installed, every check passed, everything is up."
 
 
 def _next(estate: Estate, key: RunKey, verdict: str, aftermath: Aftermath) -> str | None:

@@ -1,0 +1,121 @@
+"""The last word of a run, in the words of a pager."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from model.estate import Estate, load_estate
+from model.keys import RunKey
+from model.outcome import Problem, Stopped
+from model.records import CheckRecord, UpdateRecord
+from model.verdict import Aftermath, outcome_of
+
+ESTATE = """
+estate: acme
+timezone: UTC
+hosts:
+  sql01: {address: sql01, roles: [mssql], credentials: winrm}
+  web01: {address: web01, roles: [iis, app], credentials: winrm}
+sql: {sql01: {credentials: sql, databases: [EngageIP]}}
+engageip:
+  host: web01
+  folder: 'C:\\EngageIP'
+  services: []
+  sites: [{name: Portal, url: 'https://a.example/Portal', check_url: 'http://{host}:8081/Portal'}]
+backup: {stores: [{share: '\\\\nas\\b', credentials: nas}]}
+checks: [{http: Portal}]
+"""
+CHANGE = RunKey.for_change("acme", "CHG0031001")
+BY_HAND = RunKey.for_start("acme", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def estate() -> Estate:
+    return load_estate(ESTATE, "acme.yaml")
+
+
+def update(result: Any = "installed", **more: Any) -> UpdateRecord:
+    return UpdateRecord(
+        host="web01", update="u", title="Cumulative", kind="windows-update", result=result, started=NOW, **more
+    )
+
+
+def test_a_good_night(estate: Estate) -> None:
+    """Nobody needs to look, and nothing is to be typed."""
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(), [update()], [])
+    assert outcome.verdict == "succeeded"
+    assert outcome.headline == "acme: patched: 1 update installed, every check passed, everything is up."
+    assert outcome.next_command is None
+    assert outcome.down == ()
+    assert outcome.up == ("sql01", "web01", "Portal on web01")
+
+
+def test_stopped_before_anything(estate: Estate) -> None:
+    """One line says: where, that nothing happened, why; the next command carries the change and the next attempt."""
+    stopped = Stopped("backup", [Problem("sql01: no space on E:.")])
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [], [])
+    assert outcome.verdict == "stopped"
+    assert (
+        outcome.headline == "acme: stopped at backup, nothing was installed, everything is up. sql01: no space on E:."
+    )
+    assert outcome.next_command == "billpatch patch acme --change CHG0031001 --attempt 2"
+
+
+def test_a_run_by_hand_has_no_change_to_name(estate: Estate) -> None:
+    """Without a change the key is the start; it is resumed by itself."""
+    outcome = outcome_of(estate, BY_HAND, Stopped.because("backup", "no"), Aftermath(), [], [])
+    assert outcome.next_command is not None
+    assert "--change" not in outcome.next_command
+
+
+def test_portals_that_stay_closed_need_a_person(estate: Estate) -> None:
+    """Half-open is its own verdict: exit code 3, a page, and the command that tries again."""
+    aftermath = Aftermath(closed={"Portal on web01": "must check failed"})
+    outcome = outcome_of(estate, CHANGE, None, aftermath, [update()], [])
+    assert outcome.verdict == "half-open"
+    assert outcome.headline.startswith("acme: NOT reopened, a person is needed.")
+    assert outcome.next_command == "billpatch recover acme"
+    assert outcome.down == ("Portal on web01",)
+
+
+def test_a_lost_host_is_a_failure_that_names_it(estate: Estate) -> None:
+    """What could be brought back is up; the run failed."""
+    aftermath = Aftermath(unreachable={"web01": "web01: nothing answers."})
+    outcome = outcome_of(estate, CHANGE, None, aftermath, [update()], [])
+    assert outcome.verdict == "failed"
+    assert "down: web01" in outcome.headline
+    assert outcome.problems == ("web01: nothing answers.",)
+
+
+def test_an_update_that_failed_is_a_failure(estate: Estate) -> None:
+    """Named with its cause, although everything is up."""
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(), [update("failed", remark="0x80070643")], [])
+    assert outcome.verdict == "failed"
+    assert "web01: Cumulative was not installed: 0x80070643" in outcome.headline
+
+
+def test_a_should_check_that_failed_is_told(estate: Estate) -> None:
+    """It closes nothing, and the run is not called a success."""
+    check = CheckRecord(name="log", host="web01", severity="should", status="failed", detail="3 errors")
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(), [update()], [check])
+    assert outcome.verdict == "failed"
+    assert "web01: check 'log' failed: 3 errors" in outcome.problems
+
+
+def test_nothing_to_do(estate: Estate) -> None:
+    """A month without updates is a success of its own."""
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(), [], [])
+    assert outcome.verdict == "nothing-to-do"
+    assert outcome.succeeded
+
+
+def test_a_long_list_is_cut_in_the_headline_and_whole_in_the_record(estate: Estate) -> None:
+    """A pager has one line; the report has them all."""
+    stopped = Stopped("backup", [Problem(f"problem {n}.") for n in range(8)])
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [], [])
+    assert outcome.headline.endswith("(and 5 more)")
+    assert len(outcome.problems) == 8
