@@ -110,7 +110,9 @@ class Lab:
             winrm = self._winrm(host, authority)
             host.parts["winrm"] = winrm
             winrm.boot()
-        known = paper.credentials(self.spec, self.secrets, authority.file, self._wiring.s3_endpoint)
+        known = paper.credentials(
+            self.spec, self.secrets, authority.file, self._wiring.s3_endpoint, self._wiring.pager_url
+        )
         paper.write_private(self.credentials_file, known)
         paper.write_yaml(self.estate_file, paper.estate(self.spec, addresses, self.share))
         paper.write_private(self.folder / "lab.json", self.state())

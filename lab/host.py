@@ -122,6 +122,8 @@ class Host:
             current = _key(registry, "SOFTWARE", "Microsoft", "Windows", "CurrentVersion")
             _key(current, "WindowsUpdate", "Auto Update").pop("RebootRequired", None)
             _key(current, "Component Based Servicing").pop("RebootPending", None)
+            manager = _key(registry, "SYSTEM", "CurrentControlSet", "Control", "Session Manager").get("@", {})
+            manager.pop("PendingFileRenameOperations", None)
             version = _key(registry, "SOFTWARE", "Microsoft", "Windows NT", "CurrentVersion").get("@", {})
             for update in pending:
                 if update["installed"] and update.get("ubr", 0) > version.get("UBR", 0):

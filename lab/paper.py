@@ -34,6 +34,7 @@ class Secrets:
     application: str = field(default_factory=awkward_secret, repr=False)
     share: str = field(default_factory=awkward_secret, repr=False)
     s3: str = field(default_factory=awkward_secret, repr=False)
+    pager: str = field(default_factory=awkward_secret, repr=False)
 
 
 WINRM_USER = "svc-patching"
@@ -44,7 +45,9 @@ S3_KEY = "AKIALABLABLABLABLAB1"
 SHARE = r"\\nas01\billing"
 
 
-def credentials(spec: LabSpec, secret: Secrets, ca: Path, s3_endpoint: str) -> dict[str, dict[str, Any]]:
+def credentials(
+    spec: LabSpec, secret: Secrets, ca: Path, s3_endpoint: str, pager_url: str
+) -> dict[str, dict[str, Any]]:
     """What ``credentials.json`` holds, by block name."""
     scheme = "https" if spec.https else "http"
     return {
@@ -65,6 +68,7 @@ def credentials(spec: LabSpec, secret: Secrets, ca: Path, s3_endpoint: str) -> d
             "endpoint_url": s3_endpoint,
             "region": "ca-central-1",
         },
+        "pager-acme": {"kind": "webhook", "url": pager_url},
     }
 
 
@@ -131,6 +135,7 @@ def estate(spec: LabSpec, addresses: dict[str, str], share: Path) -> dict[str, A
         ],
         "window": {"start": "00:00", "hours": 24},
         "restart": {"max_unavailable": 1, "deadline": "5m"},
+        "notify": {"webhook": "pager-acme"},
     }
 
 

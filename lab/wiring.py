@@ -1,10 +1,11 @@
-"""Puts the servers on the hosts: SQL Server, IIS, the task scheduler, the power, and S3 beside them."""
+"""Puts the servers on the hosts: SQL Server, IIS, the task scheduler, the power; S3 and the pager beside them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lab.host import Host
+from lab.pager import Pager
 from lab.paper import APPLICATION_USER, S3_KEY, SQL_USER, Secrets
 from lab.power import Power, show_logon
 from lab.s3 import S3Store
@@ -16,7 +17,7 @@ from lab.web.install import install_site
 
 
 class Wiring:
-    """Everything but WinRM that serves in a lab; ``s3_address`` is where the object store listens."""
+    """Everything but WinRM that serves in a lab; ``s3_address`` is where the object store and the pager listen."""
 
     def __init__(
         self,
@@ -40,10 +41,14 @@ class Wiring:
             keys=(S3_KEY, secrets.s3),
         )
         self.s3_endpoint = self._s3.endpoint_url
+        audit, faults = self._sql_host.audit, self._sql_host.faults
+        self._pager = Pager(s3_address, secrets.pager, audit=audit, faults=faults)
+        self.pager_url = self._pager.url
 
     def start(self) -> None:
         """Start everything as found on a first day: SQL Server is ready before IIS opens its first page."""
         self._s3.start()
+        self._pager.start()
         for host in self._hosts.values():
             host.parts["power"] = Power(host)
             host.parts["tasks"] = Tasks(host)
@@ -55,6 +60,7 @@ class Wiring:
     def stop(self) -> None:
         """End what is not a part of any host."""
         self._s3.stop()
+        self._pager.stop()
 
     def _start_sql(self) -> None:
         logins = (

@@ -60,6 +60,11 @@ def _pending(host: Host) -> dict[str, Any]:
     }
 
 
+def reboot_wanted(host: Host) -> bool:
+    """Whether any of the signals says that a restart is pending."""
+    return any(_pending(host).values())
+
+
 def _service(name: str, state: dict[str, Any] | None) -> dict[str, Any]:
     if state is None:
         return {"name": name, "status": None, "start_mode": None, "exists": False}

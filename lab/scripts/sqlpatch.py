@@ -1,7 +1,10 @@
 """Install-SqlPatch: a package is a file whose last line is JSON ({"build", "kb", "product", "signer"}).
 
-Fault, on the instance or the host: ``sqlpatch.exit_code`` (``code``, signed; ``patches``: whether the binaries were
-replaced all the same; ``summary``: false, setup wrote none).
+Setup refuses to run while a restart is pending, as its RebootRequiredCheck does; files that wait to be renamed are enough.
+
+Fault, on the instance or the host: ``sqlpatch.exit_code`` (``code``, signed; ``patches``: true, the binaries were
+replaced all the same, "registry", setup got no further than to write its new build there; ``summary``: false, setup
+wrote none).
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from typing import Any
 
 from lab.host import Host
 from lab.scripts import JobCut, ScriptFailure, job
+from lab.scripts.facts import reboot_wanted
 from lab.scripts.library import machine_value, set_value
 from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
 
 SETUP_SECONDS = 90
+REBOOT_FIRST = -2067919934
+"""0x84BE0BC2."""
 NAMES = r"SOFTWARE\Microsoft\Microsoft SQL Server\Instance Names\SQL"
 MICROSOFT = "CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US"
 NOT_A_PROGRAM = "This command cannot be run due to the error: The specified executable is not a valid application for this OS platform."
@@ -95,13 +101,15 @@ def install_sql_patch(
             NOT_A_PROGRAM, "InvalidOperationException,Microsoft.PowerShell.Commands.StartProcessCommand"
         )
     struck = strike(host, "sqlpatch.exit_code", instance) or {}
-    code = int(struck.get("code", -2068774911 if before is None else -2042429437 if before == package["build"] else 0))
+    code = int(struck.get("code", _code(host, before, package["build"])))
     host.event("sqlpatch.start", instance=instance, build=package["build"], kb=package.get("kb"))
     began = datetime.now().astimezone()
     if host.clock.sleep(SETUP_SECONDS, stop):
         raise JobCut
     patched = code in (0, 3010) or bool(struck.get("patches"))
-    if patched and before is not None:
+    if struck.get("patches") == "registry":
+        _write_build(host, instance, package["build"])
+    elif patched and before is not None:
         _write_build(host, instance, package["build"])
         server = host.parts.get("sql")
         if server is not None:
@@ -117,6 +125,15 @@ def install_sql_patch(
         "summary": summary,
         "seconds": SETUP_SECONDS,
     }
+
+
+def _code(host: Host, before: str | None, build: str) -> int:
+    """What setup ends with by itself: no such instance, patched already, a restart wanted first, or well."""
+    if before is None:
+        return -2068774911
+    if before == build:
+        return -2042429437
+    return REBOOT_FIRST if reboot_wanted(host) else 0
 
 
 RESULTS = {
