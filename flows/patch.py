@@ -57,7 +57,9 @@ def patch_estate(
             if not dry_run:
                 take_hold(run)
                 plan = decide(run)
+                preflight.must_be_in_window(run)
                 back_up(run, make_quiet(run))
+                preflight.must_be_in_window(run)
                 patch(run, plan)
                 check(run)
             finished = True

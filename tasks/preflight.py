@@ -8,6 +8,7 @@ from model.outcome import Problem, Stopped
 from model.preflight import host_problems, sql_problems
 from model.records import HostFacts
 from model.sql.facts import SqlFacts
+from model.window import may_start
 from tasks.run import Run
 from tasks.step import step
 
@@ -53,6 +54,13 @@ def judge(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]
     ]
     if unanswered or found:
         raise Stopped("preflight", [*unanswered, *map(Problem, found)])
+
+
+def must_be_in_window(run: Run) -> None:
+    """Promise 5: asked again before each step that customers notice; raises Stopped outside of the estate's window."""
+    verdict = may_start(run.estate.window, run.estate.timezone, datetime.now(UTC))
+    if not verdict.allowed:
+        raise Stopped.because("window", f"{run.estate.name}: {verdict.reason}. Nothing is begun outside of it.")
 
 
 def next_quiesce(run: Run) -> int:
