@@ -1,0 +1,1 @@
+"""The runbooks: one file, one flow."""

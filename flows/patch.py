@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from pydantic import Field
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from lab.spec import INSTALLATION, LabSpec
 
-AWKWARD = '"‹&€'  # noqa: RUF001 - the ambiguous character is the point
+AWKWARD = '"‹&€'
 """In every password: they show wherever a text is quoted, escaped, coded or cut in the wrong place."""
 
 

@@ -70,8 +70,11 @@ def reopening(
     checks: Iterable[CheckRecord],
     lost: Iterable[str] = (),
 ) -> Reopening:
-    """What may open. ``sql_problems`` holds an entry for each SQL Server that is not as it must be; ``lost`` are hosts
-    that do not answer: their checks have not run, and the rest of the estate does not wait for them."""
+    """What may open.
+
+    ``sql_problems`` holds an entry for each SQL Server that is not as it must be; ``lost`` are hosts that do not
+    answer: their checks have not run, and the rest of the estate does not wait for them.
+    """
     gone = set(lost)
     nodes = {(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)}
     if not begun.anything:

@@ -1,5 +1,7 @@
-"""One check on one node: ask, and let ``model.verdicts`` say what the answer means. Plain functions: rescue needs them
-where Prefect starts no task any more."""
+"""One check on one node: ask, and let ``model.verdicts`` say what the answer means.
+
+Plain functions: rescue needs them where Prefect starts no task any more.
+"""
 
 from __future__ import annotations
 

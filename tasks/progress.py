@@ -45,7 +45,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 def tell(stage: str, subject: str, message: str, percent: float | None = None) -> None:
     """Tell every listener and the log of the task or flow that is running."""
     progress = Progress(stage, subject, message, percent)
-    for listener in list(_listeners):
+    for listener in _listeners.copy():
         listener(progress)
     try:
         logger = get_run_logger()

@@ -37,8 +37,7 @@ def on_report(reader: Callable[[Written], None]) -> None:
 
 
 def write(run: Run, outcome: RunOutcome) -> Written:
-    """Render the report of ``run`` to files and to an artifact; a full disk or an absent Prefect loses neither run nor
-    the other half."""
+    """Render the report of ``run`` to files and to an artifact; a full disk or an absent Prefect loses only its half."""
     report = Report.of(
         estate=run.estate,
         key=run.key,

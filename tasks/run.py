@@ -22,10 +22,10 @@ from blocks.sql_server import SqlServer
 from blocks.web import WebClient
 from blocks.windows_host import WindowsHost
 from model.estate import Estate, EstateFaults, MssqlPatch, S3Store, ShareStore, load_estate
+from model.journal import Journal
 from model.keys import RunKey
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
-from model.journal import Journal
 
 ESTATE_STORE_BLOCK = "estates"
 ESTATES_VARIABLE = "BILLPATCH_ESTATES"

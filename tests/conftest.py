@@ -82,7 +82,7 @@ def prefect_home(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
             subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
             mine = template.with_suffix(f".{os.getpid()}")
             shutil.copy(home / "prefect.db", mine)
-            os.replace(mine, template)
+            mine.replace(template)
         else:
             shutil.copy(template, home / "prefect.db")
         return home

@@ -109,7 +109,7 @@ class Ran:
 
 
 @pytest.fixture
-def run_flow(prefect_harness: None, tmp_path: Path) -> Callable[..., Ran]:
+def run_flow(prefect_harness: dict[str, str]) -> Callable[..., Ran]:  # noqa: ARG001 - needed to be running
     """Run a flow to its end in this process; the state's type and message are read back through Prefect's API."""
 
     def run(flow: Any, **parameters: Any) -> Ran:
