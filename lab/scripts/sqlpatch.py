@@ -1,4 +1,4 @@
-"""Install-SqlPatch: a package is a file whose last line is JSON ({"build", "kb", "product", "signer"}).
+"""Get-SqlBuild and Install-SqlPatch: a package is a file whose last line is JSON ({"build", "kb", "product", "signer"}).
 
 Setup refuses to run while a restart is pending, as its RebootRequiredCheck does; files that wait to be renamed are enough.
 
@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from lab.host import Host
-from lab.scripts import JobCut, ScriptFailure, job
+from lab.scripts import JobCut, ScriptFailure, job, script
 from lab.scripts.facts import reboot_wanted
 from lab.scripts.library import machine_value, set_value
 from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
@@ -47,6 +47,11 @@ def _build(host: Host, instance: str) -> str | None:
     if found is None and server is not None and server.name.casefold() == instance.casefold():
         found = server.build
     return found
+
+
+@script("Get-SqlBuild")
+def get_sql_build(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"instance": parameters["instance"], "build": _build(host, parameters["instance"])}
 
 
 def _write_build(host: Host, instance: str, build: str) -> None:

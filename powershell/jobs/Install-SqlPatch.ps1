@@ -27,12 +27,6 @@ param(
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
-function Get-InstanceBuild {
-    $id = Get-MachineValue -Key 'SOFTWARE\Microsoft\Microsoft SQL Server\Instance Names\SQL' -Name $instance
-    if ($null -eq $id) { return $null }
-    Get-MachineValue -Key "SOFTWARE\Microsoft\Microsoft SQL Server\$id\Setup" -Name 'PatchLevel'
-}
-
 $path = Use-Share -Path $path -Secrets $secrets -Key 'share' -Work {
     if (-not [IO.File]::Exists($path)) { throw (New-Failure -Id 'PackageMissing' -Message "$env:COMPUTERNAME finds no package $path. Nothing was run.") }
     if ($path -notmatch '^\\\\') { return $path }
@@ -53,7 +47,7 @@ if ($publisher) {
         throw (New-Failure -Id 'PackageSignature' -Message "$path is not signed by $publisher (signature: $($signature.Status), signer: $signer). Nothing was run.")
     }
 }
-$before = Get-InstanceBuild
+$before = Get-InstanceBuild -Instance $instance
 if (@($arguments).Count -eq 0) { $arguments = @('/quiet', '/IAcceptSQLServerLicenseTerms', '/Action=Patch', "/InstanceName=$instance") }
 Write-JobProgress -Percent 1 -Message "patching $instance ($before) with $([IO.Path]::GetFileName($path))"
 $watch = [Diagnostics.Stopwatch]::StartNew()
@@ -82,4 +76,4 @@ if ([IO.Directory]::Exists($root)) {
     }
 }
 Write-JobProgress -Percent 100 -Message "setup ended with $code"
-[ordered]@{ exit_code = $code; build_before = $before; build_after = Get-InstanceBuild; signer = $signer; summary = $summary; seconds = $seconds }
+[ordered]@{ exit_code = $code; build_before = $before; build_after = Get-InstanceBuild -Instance $instance; signer = $signer; summary = $summary; seconds = $seconds }

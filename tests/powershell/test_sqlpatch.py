@@ -12,7 +12,7 @@ import pytest
 
 from lab.faults import Fault
 
-pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Install-SqlPatch")]
+pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Get-SqlBuild", "Install-SqlPatch")]
 
 OLD, NEW = "15.0.4355.3", "15.0.4430.1"
 HERE, SHARE = r"C:\Staging\cu32.exe", r"\\nas01\billing\packages\cu32.exe"
@@ -97,6 +97,12 @@ def test_codes_of_setup(hosts: Any, fault: dict[str, Any], code: int, after: str
     answer = agree(hosts.call_job("Install-SqlPatch", patch()))
     assert (answer["exit_code"], answer["build_after"]) == (code, after)
     assert (answer["summary"] is None) == (fault.get("summary") is False)
+
+
+def test_the_build_that_setup_has_left_behind(hosts: Any) -> None:
+    """From the registry, whatever runs; an instance that is not there has none."""
+    assert hosts.run("Get-SqlBuild", {"instance": "MSSQLSERVER"}).agree() == {"instance": "MSSQLSERVER", "build": OLD}
+    assert hosts.run("Get-SqlBuild", {"instance": "BILLING"}).agree() == {"instance": "BILLING", "build": None}
 
 
 def test_a_patch_that_is_there_already(hosts: Any) -> None:
