@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that went wrong: ``message`` names the thing, the cause and the fix."""
+    """One thing that went wrong: ``message`` names the thing, the cause and the fix.
+
+    ``thing`` is what the message begins with, where several things can share the rest of it: eight backups that do not
+    reach one store are one problem to a person.
+    """
 
     message: str
+    thing: str = ""
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
@@ -30,3 +36,22 @@ class Stopped(Exception):  # noqa: N818 - the runbook stops, which is not an err
     def because(cls, stage: str, *messages: str) -> Self:
         """Stopped at ``stage`` for these reasons."""
         return cls(stage, [Problem(message) for message in messages])
+
+
+def told_once(problems: Iterable[Problem], *, things: int | None = None) -> list[str]:
+    """The messages in order, those that share cause and fix in one line: ``a, b and c did not reach the store``.
+
+    At most ``things`` of them are named there, the others counted: ``a and 7 more did not reach the store``.
+    """
+    sharing: dict[str, list[str]] = {}
+    for problem in problems:
+        known = sharing.setdefault(problem.message.removeprefix(problem.thing), [])
+        if problem.thing not in known:
+            known.append(problem.thing)
+    return [_listed(names, things) + rest for rest, names in sharing.items()]
+
+
+def _listed(names: list[str], most: int | None) -> str:
+    if most is not None and len(names) > most + 1:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from model.estate import Estate
 from model.keys import RunKey
-from model.outcome import Stopped
+from model.outcome import Problem, Stopped, told_once
 from model.records import CheckRecord, RunOutcome, UpdateRecord
 
 _SHOWN = 3
+"""Problems in the headline, for a pager has one line; preflight is read at a desk, and tells all of them."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,23 @@ def outcome_of(
     changed = tuple(f"{u.title} on {u.host}" for u in updates if u.result in {"installed", "reboot-pending", "unknown"})
     failed = [u for u in updates if u.result == "failed"]
     lost_checks = [c for c in checks if c.status == "failed"]
-    problems = [*(problem.message for problem in stopped.problems)] if stopped else []
-    problems += [f"{u.host}: {u.title} was not installed{f': {u.remark}' if u.remark else ''}" for u in failed]
-    problems += [f"{c.host}: check '{c.name}' failed: {c.detail}" for c in lost_checks]
-    problems += [f"{what} is closed: {why}" for what, why in aftermath.closed.items()]
-    problems += [f"service {what} is stopped: {why}" for what, why in aftermath.services.items()]
-    problems += [why for host, why in aftermath.unreachable.items() if not any(host in text for text in problems)]
+    found = [*stopped.problems] if stopped else []
+    found += [Problem(f"{u.host}: {u.title} was not installed{f': {u.remark}' if u.remark else ''}") for u in failed]
+    found += [Problem(f"{c.host}: check '{c.name}' failed: {c.detail}") for c in lost_checks]
+    found += [Problem(f"{what} is closed: {why}") for what, why in aftermath.closed.items()]
+    found += [Problem(f"service {what} is stopped: {why}") for what, why in aftermath.services.items()]
+    found += [
+        Problem(why)
+        for host, why in aftermath.unreachable.items()
+        if not any(host in problem.message for problem in found)
+    ]
+    problems = told_once(found)
     everything = [f"{site.name} on {host}" for site in estate.engageip.sites for host in estate.nodes_of(site.name)]
     down = (*aftermath.unreachable, *aftermath.closed, *aftermath.services)
     up = tuple(name for name in (*estate.hosts, *everything) if name not in down)
     verdict, words = _verdict(stopped, aftermath, changed, problems, looked_only=looked_only)
-    first = f" {_clip(problems)}" if problems else ""
+    shown = None if stopped is not None and stopped.stage == "preflight" else _SHOWN
+    first = f" {_clip(told_once(found, things=1), shown)}" if found else ""
     return RunOutcome(
         verdict=verdict,
         headline=f"{estate.name}: {words}{first}",
@@ -102,6 +109,10 @@ def _next(estate: Estate, key: RunKey, verdict: str, aftermath: Aftermath) -> st
     return f"billpatch patch {estate.name}{change} --attempt {key.attempt + 1}"
 
 
-def _clip(problems: list[str]) -> str:
-    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
-    return "; ".join(problems[:_SHOWN]) + more
+def _clip(problems: list[str], most: int | None) -> str:
+    """The problems in one line, numbered where there are several."""
+    if len(problems) == 1:
+        return problems[0]
+    told = [f"({number}) {problem}" for number, problem in enumerate(problems[:most], 1)]
+    left = len(problems) - len(told)
+    return " ".join([*told, f"(and {left} more)"] if left else told)

@@ -119,3 +119,32 @@ def test_a_long_list_is_cut_in_the_headline_and_whole_in_the_record(estate: Esta
     outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [], [])
     assert outcome.headline.endswith("(and 5 more)")
     assert len(outcome.problems) == 8
+
+
+def test_what_shares_its_cause_is_told_once(estate: Estate) -> None:
+    """Eight backups that do not reach one store are one problem: the pager counts them, the record names them all."""
+    things = [f"folder {letter}" for letter in "abc"]
+    problems = [Problem(f"{thing} did not reach the store: it is away.", thing) for thing in things]
+    stopped = Stopped("backup", [*problems, Problem("sql01: no space on E:.")])
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [], [])
+    assert outcome.headline == (
+        "acme: stopped at backup, nothing was installed, everything is up. "
+        "(1) folder a and 2 more did not reach the store: it is away. (2) sql01: no space on E:."
+    )
+    assert outcome.problems == (
+        "folder a, folder b and folder c did not reach the store: it is away.",
+        "sql01: no space on E:.",
+    )
+
+
+def test_two_things_are_both_named(estate: Estate) -> None:
+    """'and 1 more' would take as much room as its name."""
+    problems = [Problem(f"{thing} did not answer.", thing) for thing in ("sql01", "web01")]
+    headline = outcome_of(estate, CHANGE, Stopped("backup", problems), Aftermath(), [], []).headline
+    assert headline.endswith("up. sql01 and web01 did not answer.")
+
+
+def test_preflight_tells_everything_at_once(estate: Estate) -> None:
+    """Nothing is down and nobody was woken: whoever mends it wants the whole list."""
+    stopped = Stopped("preflight", [Problem(f"problem {n}.") for n in range(8)])
+    assert outcome_of(estate, CHANGE, stopped, Aftermath(), [], []).headline.endswith("(8) problem 7.")
