@@ -5,17 +5,20 @@ Sources: the pending-reboot keys of Component Based Servicing and Windows Update
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import AwareDatetime
 
-from model.records import Answer, PendingReboot
+from model.hresults import windows_update_meaning
+from model.records import Answer, PendingReboot, UpdateRecord
 
 _SURELY_LATER = timedelta(seconds=60)
 """LastBootUpTime drifts without a restart; only a larger step is one."""
 _CONFIGURING = 2
+_RESTART_MENDS = {"reboot", "wait", "wait-for-boot"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,18 @@ def pending_verdict(pending: PendingReboot, *, before_sql_setup: bool = False) -
     if before_sql_setup:
         return PendingVerdict(bool(signals or renames), (*signals, *renames))
     return PendingVerdict(bool(signals), tuple(signals), renames)
+
+
+def restart_due(records: Iterable[UpdateRecord], pending: PendingReboot) -> bool:
+    """Whether a host must restart after a round: something went in, may have gone in, or waits for it.
+
+    Updates that were there already, or failed without leaving a trace, are no reason.
+    """
+    return pending_verdict(pending).due or any(
+        r.result in {"installed", "reboot-pending", "unknown"}
+        or (r.hresult is not None and windows_update_meaning(r.hresult).do in _RESTART_MENDS)
+        for r in records
+    )
 
 
 class RestartAsked(Answer):

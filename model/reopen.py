@@ -1,14 +1,15 @@
 """May the portals open again? Promise 7: a half-patched system is not reopened.
 
-Before anything was installed everything goes back to what it was. Once an install has begun, a site opens on a node
-only when SQL Server is ready with the expected build, every must check of the estate has passed, and every must check
-of the site on that node has: all of it proven behind the maintenance page.
+Before anything was installed or restarted everything goes back to what it was. From then on a site opens on a node only
+when SQL Server is ready and whole (``model.sql.patched``), every must check of the estate has passed, and every must
+check of the site on that node has: all of it proven behind the maintenance page. A SQL Server whose host does not answer
+may be half-patched: nobody can read there what was begun.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model.estate import Estate
@@ -16,6 +17,11 @@ from model.records import CheckRecord
 from model.sql.builds import Build
 
 INSTALLING = "installing"
+RESTARTING = "restarting"
+RELEASED = "released"
+"""The section that says: the billing services of this host run again, although a site of it stays closed."""
+SQL_BEFORE = "sql"
+"""The section with what an instance was before the night: ``{"build", "agent"}``."""
 _SQL_PATCH = "sql-patch-"
 
 
@@ -26,10 +32,11 @@ def sql_patch_section(build: str) -> str:
 
 @dataclass(frozen=True)
 class Begun:
-    """What has been begun under the open quiesce; ``builds`` is the SQL Server build that each host must show."""
+    """What has been begun under the open quiesce; ``builds`` is the SQL Server build that each patch was to bring."""
 
     installs: frozenset[str] = frozenset()
-    builds: Mapping[str, str] = None  # type: ignore[assignment]
+    """The hosts on which updates were being installed, or that were asked to restart."""
+    builds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def anything(self) -> bool:
@@ -43,7 +50,7 @@ def begun_on(quiesces: Mapping[str, Mapping[str, Any]]) -> Begun:
     builds: dict[str, str] = {}
     for host, quiesce in quiesces.items():
         for section in quiesce.get("held") or {}:
-            if section == INSTALLING:
+            if section in {INSTALLING, RESTARTING}:
                 installs.add(host)
             elif section.startswith(_SQL_PATCH):
                 build = section.removeprefix(_SQL_PATCH)
@@ -77,7 +84,7 @@ def reopening(
     """
     gone = set(lost)
     nodes = {(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)}
-    if not begun.anything:
+    if not begun.anything and not gone & set(estate.sql):
         return Reopening({node: "the host does not answer" if node[1] in gone else None for node in nodes}, None)
     blocking = [record for record in checks if record.blocks_reopening and record.host not in gone]
     estate_wide = [*sql_problems.values(), *(_said(record) for record in blocking if record.site is None)]

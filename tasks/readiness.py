@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from blocks.winrm.errors import HostError
-from model.outcome import Problem, Stopped
+from blocks.sql_server import SqlServerError
+from blocks.winrm.errors import AuthenticationFailed, CertificateRejected, HostError
+from model.estate import Estate
+from model.gate import CLOCK_TOLERANCE
+from model.outcome import Stopped
 from model.records import HostFacts
-from model.sql.readiness import NotReady, Ready, Sample, readiness
+from model.sql.patched import SqlBefore
+from model.sql.readiness import Ready, Sample, readiness
+from model.sql.startup import why_it_died
+from model.verdicts import events_of
 from tasks.progress import tell
 from tasks.run import Run
 
 _WEB_SERVICES = ("WAS", "W3SVC")
+FINAL = (AuthenticationFailed, CertificateRejected)
+"""What no waiting mends, also while a host boots; anything else it may say on its way up."""
 
 
 def sql_services(instance: str) -> tuple[str, str]:
@@ -30,21 +40,40 @@ class Before:
     agent: bool = False
 
 
-def before(run: Run, host: str) -> Before:
-    """Look at the SQL Server of ``host`` before it goes down; nothing to know where it has none."""
+def before(run: Run, host: str, baseline: SqlBefore) -> Before:
+    """Look at the SQL Server of ``host`` before it goes down; nothing to know where it has none.
+
+    Whether Agent is to run is told by ``baseline``: an earlier run may have stopped it. One that is down already has no
+    start to compare with: whichever comes next is a new one.
+    """
     if host not in run.sql:
         return Before()
-    facts = run.sql[host].facts()
-    return Before(facts.start, facts.agent == "running")
+    try:
+        facts = run.sql[host].facts()
+    except SqlServerError as error:
+        if not error.retryable:
+            raise
+        return Before(None, baseline.agent)
+    return Before(facts.start, baseline.agent or facts.agent == "running")
 
 
-def await_sql(run: Run, host: str, deadline: float, *, build: str | None = None, known: Before | None = None) -> None:
-    """Wait until the SQL Server of ``host`` is ready (``model.sql.readiness``); raises Stopped at ``deadline``.
+def await_sql(
+    run: Run,
+    host: str,
+    deadline: float,
+    *,
+    build: str | None = None,
+    known: Before | None = None,
+    stop: threading.Event | None = None,
+) -> str:
+    """Wait until the SQL Server of ``host`` is ready (``model.sql.readiness``), and return the build that it runs.
 
-    ``deadline`` is a moment of ``time.monotonic``.
+    ``deadline`` is a moment of ``time.monotonic``. Raises Stopped then, when ``stop`` is set (unsaid: when the run is
+    over), and as soon as waiting is of no use: a database that is damaged, an engine that has ended by itself.
     """
     known = known or Before()
     samples: list[Sample] = []
+    since = datetime.now(UTC) - CLOCK_TOLERANCE
     said = ""
     while True:
         samples = [*samples[-20:], run.sql[host].probe()]
@@ -56,24 +85,64 @@ def await_sql(run: Run, host: str, deadline: float, *, build: str | None = None,
             agent=known.agent,
         )
         if isinstance(verdict, Ready):
-            return
+            return verdict.build
         if verdict.waiting_for != said:
             said = verdict.waiting_for
             tell("readiness", host, f"waiting for {said}")
-        if _over(verdict, deadline):
-            raise Stopped(
-                "readiness",
-                [Problem(f"{host}: SQL Server is not ready, it still waits for {said}. See its ERRORLOG on {host}.")],
+        died = _died(run, host, since) if samples[-1].waiting else None
+        if died:
+            raise Stopped.because("readiness", f"{host}: SQL Server has ended by itself: {died}. {_look(host)}")
+        if verdict.hopeless or time.monotonic() > deadline:
+            raise Stopped.because(
+                "readiness", f"{host}: SQL Server is not ready, it still waits for {said}. {_look(host)}"
             )
-        run.pause()
+        _pause(run, host, said, stop)
 
 
-def await_iis(run: Run, host: str, deadline: float) -> None:
+def _look(host: str) -> str:
+    return f"See its ERRORLOG on {host}."
+
+
+def _died(run: Run, host: str, since: datetime) -> str | None:
+    """Why the engine has ended by itself, in the words of its host's event log; None while it may still come up.
+
+    Whoever cannot connect learns nothing more from the instance: a start that failed and one that is slow look the same.
+    """
+    engine = sql_services(run.estate.sql[host].instance)[1]
+    try:
+        facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=[engine], deadline=30))
+        service = facts.service(engine)
+        if service is None or service.status != "Stopped":
+            return None
+        answer = run.hosts[host].run(
+            "Get-EventRecords", log="Application", since=since.isoformat(), levels=[1, 2], deadline=30
+        )
+    except HostError:
+        return None
+    return why_it_died(engine, events_of(answer))
+
+
+def _pause(run: Run, host: str, said: str, stop: threading.Event | None) -> None:
+    if run.pause(stop or run.over):
+        raise Stopped.because("readiness", f"{host}: asked to stop while waiting for {said}")
+
+
+def refresh(run: Run, host: str) -> None:
+    """Recycle the pools of the declared sites: an application that met its database half-awake remembers that."""
+    run.hosts[host].run("Restart-AppPools", sites=iis_names(run.estate, host), fence=run.fence)
+
+
+def iis_names(estate: Estate, host: str) -> list[str]:
+    """The declared sites of a host, as its IIS calls them."""
+    return [site.iis_name for site in estate.sites_on(host)]
+
+
+def await_iis(run: Run, host: str, deadline: float, *, stop: threading.Event | None = None) -> None:
     """Wait until the web server's services run and the declared sites and their pools are started.
 
-    Pools are recycled first: an application that started before its database remembers that until it is recycled.
+    Pools are then recycled: an application that started before its database remembers that until it is.
     """
-    sites = [site.iis_name for site in run.estate.sites_on(host)]
+    sites = iis_names(run.estate, host)
     said = "its web services"
     while time.monotonic() < deadline:
         try:
@@ -83,17 +152,13 @@ def await_iis(run: Run, host: str, deadline: float) -> None:
                 state = run.hosts[host].run("Get-IisState", sites=sites)
                 waiting = [f"site {s['name']} ({s['state']})" for s in state["sites"] if s["state"] != "Started"]
             if not waiting:
-                run.hosts[host].run("Restart-AppPools", sites=sites, fence=run.fence)
+                refresh(run, host)
                 return
             said = ", ".join(waiting)
+        except FINAL:
+            raise
         except HostError as error:
-            if not error.retryable:
-                raise
-            said = "WinRM to answer"
+            said = f"WinRM to answer ({error.cause})"
         tell("readiness", host, f"waiting for {said}")
-        run.pause()
-    raise Stopped("readiness", [Problem(f"{host}: IIS is not ready, it still waits for {said}. Look at {host}.")])
-
-
-def _over(verdict: NotReady, deadline: float) -> bool:
-    return verdict.hopeless or time.monotonic() > deadline
+        _pause(run, host, said, stop)
+    raise Stopped.because("readiness", f"{host}: IIS is not ready, it still waits for {said}. Look at {host}.")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from blocks.winrm.errors import HostError
+from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
-from model.reboot import reboot_verdict
+from model.reboot import RebootVerdict, reboot_verdict
 from model.records import RestartRecord
-from model.reopen import Begun, begun_on
+from model.reopen import RESTARTING, SQL_BEFORE, begun_on
+from model.sql.patched import SqlBefore
 from tasks import readiness
 from tasks.progress import tell
 from tasks.run import Run
@@ -20,10 +23,24 @@ _SERVICE_SECONDS = 300
 
 
 def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
-    """The hosts of a wave, at most ``restart.max_unavailable`` at a time."""
-    size = run.estate.restart.max_unavailable
-    for first in range(0, len(hosts), size):
-        yield list(hosts[first : first + size])
+    """The hosts of a wave, so many at a time that never more than ``restart.max_unavailable`` are down.
+
+    Raises Stopped where those that did not come back leave no room: an update that one host has not survived shall not
+    take the next one too.
+    """
+    waiting = list(hosts)
+    while waiting:
+        lost = [host for host in hosts if host in run.lost]
+        room = run.estate.restart.max_unavailable - len(lost)
+        if room <= 0:
+            raise Stopped.because(
+                "restart",
+                *(run.lost[host] for host in lost),
+                f"{', '.join(waiting)}: not restarted, for restart.max_unavailable allows {len(lost)} host down. What was "
+                f"installed there waits for its restart.",
+            )
+        yield waiting[:room]
+        waiting = waiting[room:]
 
 
 def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
@@ -33,94 +50,167 @@ def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
         raise Stopped.because("restart", *(run.lost[lost] for lost in dict.fromkeys(blocked.values())))
 
 
+def left_up(run: Run, wave: Sequence[str], restarting: set[str]) -> list[str]:
+    """The web servers of a wave that stay up while a SQL Server that they ask restarts."""
+    iis = run.estate.hosts_with("iis")
+    return [
+        host
+        for host in wave
+        if host in iis and host not in restarting and restarting.intersection(run.estate.dependencies_of(host))
+    ]
+
+
+@step("recycle the pools of {host}")
+def recycle(run: Run, host: str) -> None:
+    """Give the applications of ``host`` a fresh start, now that the SQL Server that they ask has had one."""
+    readiness.refresh(run, host)
+    tell("restart", host, "pools recycled")
+
+
+@dataclass
+class _Going:
+    """How far a restart is: asked for here, and heard; when the host was first seen down; what SQL Server was."""
+
+    asked: bool = False
+    heard: bool = False
+    down: datetime | None = None
+    before: readiness.Before | None = None
+
+
 @step("restart {host}")
 def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     """Restart ``host`` once for this run and round, and return when it is ready again.
 
     A restart that an earlier run of the same key asked for is not asked for twice. Raises Stopped when the host
-    refuses, or is not ready within the estate's ``restart.deadline``.
+    refuses, or is not ready within the estate's ``restart.deadline``; the record is written then too, without an end.
     """
-    before = readiness.before(run, host)
+    asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
-    asked = datetime.now(UTC)
-    intent = f"{run.key}.{round_number}"
-    down = asked
-    if not _has_restarted(run, host, intent):
-        _stop_sql_server(run, host)
+    ready = None
+    try:
+        _down_and_up(run, host, f"{run.key}.{round_number}", going, deadline)
+        _hold_services(run, host)
+        _await_ready(run, host, going.before, deadline)
+        ready = datetime.now(UTC)
+    finally:
+        waited_for = run.estate.dependencies_of(host)
+        record = run.journal.write(
+            RestartRecord(host=host, asked=asked, down=going.down, ready=ready, waited_for=waited_for)
+        )
+    tell("restart", host, "ready")
+    return record
+
+
+def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
+    """Ask for the restart unless it was asked for, and wait for the proof that it has happened."""
+    said = ""
+    while True:
+        verdict, waiting_for = _look(run, host, intent, going)
+        if verdict is not None and verdict.state == "up":
+            return
+        if verdict is not None and verdict.state in {"unknown", "going"} and not going.heard:
+            _ask(run, host, intent, going)
+            waiting_for = "it to go down"
+        if waiting_for != said:
+            said = waiting_for
+            tell("restart", host, f"waiting: {said}")
+        if time.monotonic() > deadline:
+            raise Stopped.because(
+                "restart",
+                f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
+                f"Look at its console, then run: billpatch recover {run.estate.name}",
+            )
+        if run.pause(run.stop):
+            raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")
+
+
+def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdict | None, str]:
+    """How far the host is, None where it does not say; and what is waited for."""
+    try:
+        verdict = reboot_verdict(run.hosts[host].run("Get-RebootState", intent=intent, deadline=30), intent)
+    except readiness.FINAL:
+        raise
+    except HostError as error:
+        # Half up, a host may say anything: WMI that has not started yet, a script that PowerShell refuses.
+        if not (going.asked or error.retryable):
+            raise
+        if going.asked:
+            going.down = going.down or datetime.now(UTC)
+        return None, f"WinRM to answer ({error.cause})"
+    return verdict, verdict.why
+
+
+def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
+    """Stop SQL Server cleanly, and ask Windows to restart; a request that was cut off counts as asked."""
+    # From here on bring_back must prove that everything works, whoever calls it.
+    run.hosts[host].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={RESTARTING: {"intent": intent}}
+    )
+    going.before = going.before or readiness.before(run, host, _baseline(_quiesce(run, host)))
+    _stop_sql_server(run, host)
+    going.asked = True
+    try:
         answer = run.hosts[host].run(
             "Restart-PatchedHost", intent=intent, reason=f"EngageIP patching {run.key}", fence=run.fence
         )
-        if answer["outcome"] == "refused":
-            said = answer["attempts"][-1]
-            raise Stopped.because(
-                "restart", f"{host}: shutdown.exe refuses ({said['code']}: {said['text']}). Restart it by hand."
-            )
-        tell("restart", host, "restarting")
-        down = _await_boot(run, host, intent, deadline) or asked
-    else:
-        before = readiness.Before(agent=before.agent)
-        tell("restart", host, "was restarted for this round by an earlier run")
-    _await_ready(run, host, before, deadline)
-    tell("restart", host, "ready")
-    return run.journal.write(
-        RestartRecord(
-            host=host, asked=asked, down=down, ready=datetime.now(UTC), waited_for=run.estate.dependencies_of(host)
+    except (ScriptFailed, ScriptRefused, *readiness.FINAL):
+        raise
+    except HostError as error:
+        tell("restart", host, f"asked to restart; whether it has heard that will show ({error.cause})")
+        return
+    going.heard = True
+    if answer["outcome"] == "refused":
+        said = answer["attempts"][-1]
+        raise Stopped.because(
+            "restart", f"{host}: shutdown.exe refuses ({said['code']}: {said['text']}). Restart it by hand."
         )
-    )
-
-
-def _has_restarted(run: Run, host: str, intent: str) -> bool:
-    return reboot_verdict(run.hosts[host].run("Get-RebootState", intent=intent), intent).state == "up"
+    tell("restart", host, "restarting")
 
 
 def _stop_sql_server(run: Run, host: str) -> None:
     """Stop Agent, then the engine, cleanly: recovery after the boot is then a matter of seconds."""
     if host in run.sql:
-        run.hosts[host].run(
-            "Stop-HostServices",
-            names=list(readiness.sql_services(run.estate.sql[host].instance)),
-            number=run.number,
-            fence=run.fence,
-            timeout_seconds=_SERVICE_SECONDS,
-            deadline=_SERVICE_SECONDS + 30,
-        )
+        _stop(run, host, readiness.sql_services(run.estate.sql[host].instance))
 
 
-def _await_boot(run: Run, host: str, intent: str, deadline: float) -> datetime | None:
-    """Wait for the proof that the host has restarted; return when it was first seen down, None if it never was."""
-    down: datetime | None = None
-    said = ""
-    while time.monotonic() < deadline:
-        try:
-            verdict = reboot_verdict(run.hosts[host].run("Get-RebootState", intent=intent, deadline=30), intent)
-        except HostError as error:
-            if not error.retryable:
-                raise
-            down = down or datetime.now(UTC)
-            waiting_for = "WinRM to answer"
-        else:
-            if verdict.state == "up":
-                return down
-            waiting_for = verdict.why
-        if waiting_for != said:
-            said = waiting_for
-            tell("restart", host, f"waiting: {said}")
-        if run.stop.wait(run.poll):
-            raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")
-    raise Stopped.because(
-        "restart",
-        f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
-        f"Look at its console, then run: billpatch recover {run.estate.name}",
+def _hold_services(run: Run, host: str) -> None:
+    """Stop EngageIP's services again: the boot has started them, and they bill."""
+    still = _stop(run, host, run.estate.services_on(host))
+    if still:
+        raise Stopped.because("restart", f"{host}: {still} after the restart. Stop it by hand, then run again.")
+
+
+def _stop(run: Run, host: str, names: Sequence[str]) -> str:
+    """Stop these services, and say which of them does not stop; their state of before is on the host already, or is now."""
+    if not names:
+        return ""
+    answer = run.hosts[host].run(
+        "Stop-HostServices",
+        names=list(names),
+        number=run.number,
+        fence=run.fence,
+        timeout_seconds=_SERVICE_SECONDS,
+        deadline=_SERVICE_SECONDS + 30,
     )
+    still = [f"{each['name']} is {each['status']}" for each in answer["services"] if each["status"] != "Stopped"]
+    if still:
+        tell("restart", host, ", ".join(still))
+    return ", ".join(still)
 
 
-def _await_ready(run: Run, host: str, before: readiness.Before, deadline: float) -> None:
+def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline: float) -> None:
     if host in run.sql:
-        readiness.await_sql(run, host, deadline, build=_begun(run, host).builds.get(host), known=before)
+        quiesce = _quiesce(run, host)
+        known = before or readiness.Before(agent=_baseline(quiesce).agent)
+        build = begun_on({host: quiesce}).builds.get(host)
+        readiness.await_sql(run, host, deadline, build=build, known=known, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
-        readiness.await_iis(run, host, deadline)
+        readiness.await_iis(run, host, deadline, stop=run.stop)
 
 
-def _begun(run: Run, host: str) -> Begun:
-    quiesce = run.hosts[host].run("Get-QuiesceState")["quiesce"]
-    return begun_on({host: quiesce} if quiesce else {})
+def _quiesce(run: Run, host: str) -> dict[str, Any]:
+    return run.hosts[host].run("Get-QuiesceState")["quiesce"] or {}
+
+
+def _baseline(quiesce: dict[str, Any]) -> SqlBefore:
+    return SqlBefore.of((quiesce.get("held") or {}).get(SQL_BEFORE))

@@ -71,7 +71,8 @@ def readiness(
     newest = samples[-1]
     missing = _missing(newest, databases, build, start_before, agent=agent)
     if missing is not None:
-        return NotReady(missing, hopeless=_is_hopeless(samples, databases, stable))
+        hopeless = _is_hopeless(samples, databases, stable) or _is_another_build(samples, build, start_before, stable)
+        return NotReady(missing, hopeless)
     agreeing = 0
     for sample in reversed(samples):
         if sample.start != newest.start or _missing(sample, databases, build, start_before, agent=agent) is not None:
@@ -102,6 +103,14 @@ def _missing(
 def _states(sample: Sample, databases: Sequence[str]) -> dict[str, str]:
     known = {name.casefold(): state for name, state in sample.states.items()}
     return {name: known.get(name.casefold(), "missing") for name in databases}
+
+
+def _is_another_build(samples: Sequence[Sample], build: str | None, start_before: str | None, stable: int) -> bool:
+    """The engine has started anew and answers with an older build: no waiting changes that."""
+    recent = samples[-stable:]
+    return len(recent) == stable and all(
+        build is not None and not s.waiting and s.start != start_before and not at_least(s.build, build) for s in recent
+    )
 
 
 def _is_hopeless(samples: Sequence[Sample], databases: Sequence[str], stable: int) -> bool:

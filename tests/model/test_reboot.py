@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from model.reboot import RebootBefore, pending_verdict, reboot_verdict
-from model.records import PendingReboot
+from model.reboot import RebootBefore, pending_verdict, reboot_verdict, restart_due
+from model.records import PendingReboot, UpdateRecord
 
 BOOTED = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
 OLD, NEW = "0f8fad5b-d9cb-469f-a165-70867728950e", "7c9e6679-7425-40de-944b-e07fc1f90ae7"
@@ -88,6 +88,30 @@ def test_file_renames_count_before_sql_setup_only() -> None:
     assert not pending_verdict(pending).due
     assert pending_verdict(pending).advisory == (r"PendingFileRenameOperations: C:\Windows\Temp\av.tmp",)
     assert pending_verdict(pending, before_sql_setup=True).due
+
+
+def update(result: Any, hresult: str | None = None) -> UpdateRecord:
+    return UpdateRecord(
+        host="web01", update="u", title="KB1", kind="windows-update", result=result, hresult=hresult, started=BOOTED
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "pending", "due"),
+    [
+        ([], PendingReboot(), False),
+        ([update("not-needed")], PendingReboot(), False),
+        ([update("failed", "0x80070643")], PendingReboot(), False),
+        ([update("failed", "0x80242007")], PendingReboot(), True),  # hung past its limit: restart once, try once more
+        ([update("not-needed"), update("installed")], PendingReboot(), True),
+        ([update("unknown")], PendingReboot(), True),
+        ([update("not-needed")], PendingReboot(windows_update=True), True),
+        ([], PendingReboot(file_renames=("av.tmp",)), False),
+    ],
+)
+def test_a_host_restarts_for_a_reason(records: list[UpdateRecord], pending: PendingReboot, due: bool) -> None:
+    """What went in or may have, or what waits for a restart; not what was there already."""
+    assert restart_due(records, pending) is due
 
 
 def test_no_signal_is_no_restart() -> None:

@@ -58,11 +58,15 @@ def test_expectations_may_be_left_out() -> None:
 
 
 def test_what_does_not_pass_by_waiting_is_hopeless() -> None:
-    """A refused login and a SUSPECT database, three times in a row; not the refusals of a start."""
+    """A refused login, a SUSPECT database, an older build, three times in a row; not the refusals of a start."""
     refused = Sample(waiting="the login is refused (18456)", refused=True)
     assert not judged(refused, refused).hopeless  # type: ignore[union-attr]
     assert judged(refused, refused, refused).hopeless  # type: ignore[union-attr]
     suspect = replace(GOOD, states={"EngageIP": "SUSPECT", "Reporting": "ONLINE"})
     assert judged(suspect, suspect, suspect).hopeless  # type: ignore[union-attr]
+    older = replace(GOOD, build="15.0.4123.1")
+    assert judged(older, older, older).hopeless  # type: ignore[union-attr]
+    not_restarted = replace(older, start=BEFORE)
+    assert not judged(not_restarted, not_restarted, not_restarted).hopeless  # type: ignore[union-attr]
     silent = Sample(waiting="nothing listens")
     assert not judged(silent, silent, silent, silent).hopeless  # type: ignore[union-attr]
