@@ -1,282 +1,346 @@
-"""The command line: it starts the flows and prints what they say."""
+"""The command line: it starts the flows and prints what they say.
+
+Exit codes: 0 done; 1 stopped or failed; 2 the command line is wrong; 3 portals stay closed, a person is needed;
+130 ended by Ctrl-C, after the estate was brought back.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from deployments.local import Sandbox
+    from model.outcome import Problem
+    from tasks.report import Written
+
 app = typer.Typer(
     help="Patch EngageIP Billing servers: backups that gate, updates, ordered reboots, checks, and a way back.",
+    epilog="Exit codes: 0 done; 1 stopped or failed; 2 the command line is wrong; 3 portals stay closed, a person is "
+    "needed; 130 ended by Ctrl-C.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
 
 STATE = Path(os.environ.get("BILLPATCH_STATE", ".state"))
+FAILED, NEEDS_A_PERSON, INTERRUPTED = 1, 3, 130
+
 Estate = Annotated[str, typer.Argument(help="Name of an estate in the estate store, or the path of its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Preset = Annotated[Literal["acme", "farm", "single"], typer.Option(help="Which estate the lab plays.")]
+Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="How much faster than life the lab's time runs.")]
 
-NEEDS_A_PERSON = 3
-"""Exit code where the portals stay behind the maintenance page."""
+
+@app.callback()
+def main() -> None:
+    """Patch EngageIP Billing servers: backups that gate, updates, ordered reboots, checks, and a way back."""
+    _quiet()
 
 
 @app.command()
 def check(estate: Estate, as_json: Json = False) -> None:
-    """Read the estate's file, log in everywhere, tell everything that is wrong, at once. Touches nothing."""
-    _prefect()
+    """Tell everything that is wrong with an estate; touches nothing.
+
+    Reads the estate's file, then logs in everywhere and looks at all that a night needs.
+    """
+    _ready(estate, as_json)
     from flows.check import check_estate
 
-    _finish(check_estate(estate, return_state=True), as_json)
+    state = _looked(check_estate, estate, as_json)
+    _print([state.message], {"message": state.message}, as_json)
 
 
 @app.command()
 def plan(estate: Estate, as_json: Json = False) -> None:
-    """Print what patching would do, in order, from the hosts' last scan. Touches nothing."""
-    _prefect()
+    """Print what patching would do, in order; touches nothing.
+
+    What is to be installed comes from the last scan on each host; how old that is stands at the end.
+    """
+    _ready(estate, as_json)
     from flows.plan import plan_estate
 
-    _finish(plan_estate(estate, return_state=True), as_json)
+    foreseen = _looked(plan_estate, estate, as_json).result()
+    _print(foreseen.lines(), foreseen.as_json(), as_json)
 
 
 @app.command()
 def patch(
     estate: Estate,
     change: Annotated[str | None, typer.Option(help="Number of the approved change.")] = None,
-    attempt: Annotated[int, typer.Option(min=1, help="Raise it to try again what failed under this change.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and plan only.")] = False,
+    attempt: Annotated[int, typer.Option(min=1, max=999, help="Raise it to try again what failed before.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and plan only; touches nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Patch an estate: back up, install, restart in order, check, bring back."""
-    _prefect()
-    raise typer.Exit(_patch(estate, change=change, attempt=attempt, dry_run=dry_run, as_json=as_json))
+    """Back up, install, restart in order, check, bring back.
+
+    Runs of the same estate, change and attempt are the same run: what an earlier one began is gone on with, and
+    nothing is installed twice. Ctrl-C ends it and brings the estate back.
+    """
+    _ready(estate, as_json)
+    from flows.patch import patch_estate
+
+    with _shown(as_json) as written:
+        state = patch_estate(estate, change=change, attempt=attempt, dry_run=dry_run, return_state=True)
+    if not written:
+        _fail(_problems(state), as_json)
+    if dry_run and not as_json and written[-1].report.plan:
+        _print(written[-1].report.plan.lines(), {}, as_json)
+    _end(written[-1], as_json)
 
 
 @app.command()
 def recover(estate: Estate, as_json: Json = False) -> None:
-    """Bring an estate back after a run that died. Needs no Prefect; exits 3 where portals must stay closed."""
-    _quiet_prefect()
+    """Bring an estate back after a run that died; needs no Prefect.
+
+    Waits for an installation that still runs, and reopens what may be reopened. Exits 3 where portals must stay
+    closed behind the maintenance page.
+    """
+    from model.outcome import Stopped
     from tasks.rescue import recover_directly
 
-    written = recover_directly(estate)
-    _show(written, as_json)
-    raise typer.Exit(_code(written))
+    with _shown(as_json) as written:
+        try:
+            recover_directly(estate)
+        except Stopped as stopped:
+            _fail(stopped.problems, as_json)
+    _end(written[-1], as_json)
 
 
 @app.command()
 def lab(
-    folder: Annotated[Path, typer.Option("--dir", help="Folder of the lab.")] = STATE / "lab",
-    preset: Annotated[str, typer.Option(help="acme, farm or single.")] = "acme",
-    speed: Annotated[float, typer.Option(help="How much faster than life time runs.")] = 20.0,
+    folder: Annotated[Path, typer.Option("--dir", help="Folder for all that the lab writes.")] = STATE,
+    preset: Preset = "acme",
+    speed: Speed = 20.0,
     fault: Annotated[list[str] | None, typer.Option(help="name[:on[:times]], several times if need be.")] = None,
 ) -> None:
-    """Start the embedded estate and leave it running; it prints where its estate file and credentials are."""
-    arguments = ["--dir", str(folder), "--preset", preset, "--speed", str(speed)]
-    for one in fault or []:
-        arguments += ["--fault", one]
-    raise typer.Exit(subprocess.run([sys.executable, "-m", "lab", *arguments], check=False).returncode)
+    """Run an estate in a box to try things on, until Ctrl-C.
+
+    It speaks the real protocols on loopback, with passwords, databases, portals and updates of its own.
+    """
+    with _sandbox(folder) as box:
+        with err.status("starting the lab …"):
+            box.start_lab(preset, speed, fault or [])
+        _facts(
+            {
+                "Estate": f"{box.estate}, {len(box.papers['hosts'])} hosts, {speed:g} times as fast as life",
+                "Audit": _short(box.papers["audit"]),
+                "Break it": _break(box),
+                "Use it": f"export BILLPATCH_CREDENTIALS={box.papers['credentials']}",
+                "": f"billpatch check {_short(box.papers['estate'])}",
+                "End it": "Ctrl-C",
+            }
+        )
+        box.watch()
 
 
 @app.command()
-def demo(speed: Annotated[float, typer.Option(help="How much faster than life time runs.")] = 60.0) -> None:
-    """Start the lab and a Prefect server, patch the lab's estate, and show the report."""
-    with ExitStack() as stack:
-        with out.status("starting the lab and a Prefect server …"):
-            papers = stack.enter_context(_lab("acme", speed))
-            stack.enter_context(_prefect_server())
+def demo(speed: Speed = 60.0) -> None:
+    """Patch the lab's estate before your eyes, and show the report."""
+    with _sandbox(STATE) as box:
+        with err.status("starting the lab and a Prefect server …"):
+            box.start_lab("acme", speed)
+            box.start_prefect()
         # A process of its own, as a user would start it: it has sent its last log line before the server goes.
-        done = subprocess.run([sys.executable, "-m", "billpatch", "patch", papers["estate"]], check=False)
-    raise typer.Exit(done.returncode)
+        code = box.run("billpatch", "patch", _short(box.papers["estate"]))
+    raise typer.Exit(code)
 
 
 @app.command()
 def ui(
-    speed: Annotated[float, typer.Option(help="How much faster than life time runs.")] = 20.0,
-    preset: Annotated[str, typer.Option(help="acme, farm or single.")] = "acme",
-    port: Annotated[int, typer.Option(help="Port of the Prefect UI; 0 takes a free one.")] = 4200,
+    speed: Speed = 20.0,
+    preset: Preset = "acme",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prefect UI; 0 takes a free one.")] = 4200,
 ) -> None:
-    """Leave a Prefect server with the deployments, a worker and the lab running, and print the address."""
-    with ExitStack() as stack:
-        with out.status("starting the lab, a Prefect server and a worker …"):
-            papers = stack.enter_context(_lab(preset, speed))
-            url = stack.enter_context(_prefect_server(port))
-            _deploy()
-            stack.enter_context(_process("worker", "prefect", "worker", "start", "--pool", "billpatch"))
-        out.print(f"Prefect UI     {url}")
-        out.print(f"Estate         {papers['estate']}")
-        out.print("Start it       Deployments → patch-estate/acme-billing → Run → Quick run")
-        out.print(f"Break it       curl -X POST {papers['control']}/faults -d '{{\"name\": \"backup.disk_full\"}}'")
-        out.print("Ctrl-C ends everything.")
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            out.print("ending …")
+    """Run Prefect's UI with the deployments and the lab, until Ctrl-C.
+
+    Start the run yourself from its form, and watch it; a worker carries it out.
+    """
+    with _sandbox(STATE) as box:
+        with err.status("starting the lab, a Prefect server and a worker (half a minute) …"):
+            box.start_lab(preset, speed)
+            url = box.start_prefect(port)
+            box.deploy()
+            box.start_worker()
+        _facts(
+            {
+                "Prefect": url,
+                "Start": f"{url}/deployments → patch-estate → Run → Quick run",
+                "Estate": _short(box.papers["estate"]),
+                "Reports": _short(str(box.folder / "reports")),
+                "Break it": _break(box),
+                "End it": "Ctrl-C",
+            }
+        )
+        box.watch()
 
 
-def _patch(estate: str, *, change: str | None, attempt: int, dry_run: bool, as_json: bool) -> int:
-    from flows.patch import patch_estate
+# How the flows are started -------------------------------------------------------------------------------------------
+
+
+def _quiet() -> None:
+    """Prefect's own log lines belong into its UI; on this terminal the progress display speaks."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    # Without a server of its own Prefect starts one for the run, which takes its time on a small machine.
+    os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+
+def _ready(estate: str, as_json: bool) -> None:
+    """Read the estate and look for Prefect before anything is begun: Prefect's own client would wait for minutes."""
+    from model.outcome import Problem, Stopped
+    from tasks.run import prefect_problem, read_estate
+
+    if problem := prefect_problem():
+        _fail([Problem(problem)], as_json)
+    try:
+        read_estate(estate)
+    except Stopped as stopped:
+        _fail(stopped.problems, as_json)
+
+
+def _looked(flow: Any, estate: str, as_json: bool) -> Any:
+    """The state of a flow that only looks, after it ended well."""
+    with err.status("looking …"), _prefect_errors(as_json):
+        state = flow(estate, return_state=True)
+    if not state.is_completed():
+        _fail(_problems(state), as_json)
+    return state
+
+
+@contextmanager
+def _shown(as_json: bool) -> Iterator[list[Written]]:
+    """Progress on the screen while a run goes on; gives the list that its report will be in."""
     from report.screen import LiveNight
     from tasks import progress
-    from tasks.report import Written, on_report
+    from tasks.report import on_report
 
     written: list[Written] = []
     on_report(written.append)
     with LiveNight(err if as_json else out) as night:
         unsubscribe = progress.subscribe(night.see)
         try:
-            state = patch_estate(estate, change=change, attempt=attempt, dry_run=dry_run, return_state=True)
+            with _prefect_errors(as_json, written):
+                yield written
+        except KeyboardInterrupt:
+            night.end(good=False)
+            if written:
+                _end(written[-1], as_json, INTERRUPTED)
+            err.print("Ended by Ctrl-C, before anything was touched.")
+            raise typer.Exit(INTERRUPTED) from None
         finally:
             unsubscribe()
-    if not written:
-        err.print(state.message, style="red", markup=False)
-        return 1
-    _show(written[-1], as_json)
-    return _code(written[-1])
 
 
-def _show(written: Any, as_json: bool) -> None:
+@contextmanager
+def _prefect_errors(as_json: bool, written: Sequence[Written] = ()) -> Iterator[None]:
+    """Tell in one line that Prefect went away; where a report is ``written``, the work is done all the same."""
+    import httpx
+    from prefect.exceptions import PrefectException
+
+    from model.outcome import Problem
+
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        if written:
+            err.print("Prefect went away before it took the end of the run; the report is complete.", style="yellow")
+            return
+        said = f"Prefect does not do its part ({type(error).__name__}: {error})"
+        _fail([Problem(f"{said}. Look at its server, then run this again; nothing was touched.")], as_json)
+
+
+def _problems(state: Any) -> Sequence[Problem]:
+    from model.outcome import Problem, Stopped
+
+    found = state.result(raise_on_failure=False)
+    return found.problems if isinstance(found, Stopped) else [Problem(state.message)]
+
+
+# What is printed -----------------------------------------------------------------------------------------------------
+
+
+def _end(written: Written, as_json: bool, code: int | None = None) -> NoReturn:
+    """Print the report, and end with the code that its outcome means."""
     from report import render
     from report.screen import summary
 
+    outcome = written.report.outcome
     if as_json:
         typer.echo(json.dumps(render.as_json(written.report), ensure_ascii=False))
     else:
-        out.print(summary(written.report, str(written.folder) if written.folder else None))
+        out.print(summary(written.report, _short(str(written.folder)) if written.folder else None))
+    if code is None:
+        code = NEEDS_A_PERSON if outcome.verdict == "half-open" else 0 if outcome.succeeded else FAILED
+    raise typer.Exit(code)
 
 
-def _code(written: Any) -> int:
-    outcome = written.report.outcome
-    if outcome.verdict == "half-open":
-        return NEEDS_A_PERSON
-    return 0 if outcome.succeeded else 1
-
-
-def _finish(state: Any, as_json: bool) -> None:
+def _fail(problems: Sequence[Problem], as_json: bool) -> NoReturn:
+    """Tell every problem on a line of its own, and end with 1."""
     if as_json:
-        typer.echo(json.dumps({"ok": state.is_completed(), "message": state.message}, ensure_ascii=False))
-    else:
-        (out if state.is_completed() else err).print(state.message, markup=False, highlight=False)
-    raise typer.Exit(0 if state.is_completed() else 1)
+        typer.echo(json.dumps({"ok": False, "problems": [each.message for each in problems]}, ensure_ascii=False))
+    for each in () if as_json else problems:
+        err.print(_fold(err, f"{'- ' if len(problems) > 1 else ''}{each.message}"), style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(FAILED)
 
 
-# Processes of the demo ----------------------------------------------------------------------------------------------
+def _print(lines: Sequence[str], document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"ok": True, **document}, ensure_ascii=False))
+    for line in () if as_json else lines:
+        out.print(_fold(out, line), markup=False, soft_wrap=True)
 
 
-def _quiet_prefect() -> None:
-    """Prefect's own log lines belong into its UI; on this terminal the progress display speaks."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+def _facts(facts: dict[str, str]) -> None:
+    for name, value in facts.items():
+        out.print(f"{name:<11}{value}", markup=False, soft_wrap=True)
 
 
-def _prefect() -> None:
-    _quiet_prefect()
-    os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true")
+def _fold(console: Console, line: str) -> str:
+    """``line`` for a terminal of this width, its rest below its text; for a file it stays one line."""
+    if not console.is_terminal or len(line) < console.width:
+        return line
+    indent = len(line) - len(line.lstrip(" -0123456789."))
+    return textwrap.fill(
+        line, console.width - 1, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _short(path: str) -> str:
+    """A path below the present folder without what leads to it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _break(box: Sandbox) -> str:
+    return f"""curl -X POST {box.papers['control']}/faults -d '{{"name": "backup.disk_full"}}'"""
 
 
 @contextmanager
-def _process(name: str, *command: str, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of this environment, its output in a log of the state folder; ended with the block."""
-    STATE.mkdir(parents=True, exist_ok=True)
-    program = str(Path(sys.executable).parent / command[0])
-    with (STATE / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen([program, *command[1:]], stdin=stdin, stdout=log, stderr=subprocess.STDOUT)
+def _sandbox(folder: Path) -> Iterator[Sandbox]:
+    """Processes of the lab, ended with the block; what does not start is told in one line."""
+    from deployments.local import NotRunning, Sandbox
+
     try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@contextmanager
-def _lab(preset: str, speed: float) -> Iterator[dict[str, Any]]:
-    """The embedded estate, in its own process; sets the environment so that flows find its papers."""
-    import shutil
-
-    folder = STATE / "lab"
-    shutil.rmtree(folder, ignore_errors=True)
-    ready = folder.with_suffix(".json")
-    ready.unlink(missing_ok=True)
-    arguments = ["-m", "lab", "--dir", str(folder), "--preset", preset, "--speed", str(speed), "--until-stdin-closes"]
-    process = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout and process.stdin  # noqa: S101 - asked for above
-    try:
-        line = process.stdout.readline()
-        if not line:
-            err.print("The lab did not start; its own words are above.")
-            raise typer.Exit(1)
-        papers: dict[str, Any] = json.loads(line)
-        estates = STATE / "estates"
-        estates.mkdir(parents=True, exist_ok=True)
-        shutil.copy(papers["estate"], estates / "acme-billing.yaml")
-        os.environ["BILLPATCH_ESTATES"] = str(estates.resolve())
-        os.environ["BILLPATCH_CREDENTIALS"] = str(Path(papers["credentials"]).resolve())
-        os.environ["BILLPATCH_REPORTS"] = str((STATE / "reports").resolve())
-        os.environ["BILLPATCH_POLL_SECONDS"] = "0.25"
-        yield papers
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@contextmanager
-def _prefect_server(port: int = 0) -> Iterator[str]:
-    """A Prefect server of this folder's own, never the one of the user's profile."""
-    import httpx
-
-    _quiet_prefect()
-    port = port or _free_port()
-    os.environ["PREFECT_HOME"] = str((STATE / "prefect").resolve())
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-    with _process("prefect", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)) as server:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and server.poll() is None:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=2).raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(0.25)
-            else:
-                yield f"http://127.0.0.1:{port}"
-                return
-        err.print(f"The Prefect server did not start; see {STATE / 'prefect.log'} (is port {port} taken?).")
-        raise typer.Exit(1)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _deploy() -> None:
-    prefect = str(Path(sys.executable).parent / "prefect")
-    file = Path(__file__).parent / "deployments" / "prefect.yaml"
-    pool = [prefect, "work-pool", "create", "billpatch", "--type", "process", "--overwrite"]
-    deploy = [prefect, "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-    for command in (pool, deploy):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            err.print(done.stdout + done.stderr, markup=False)
-            raise typer.Exit(1)
+        with Sandbox(folder) as box:
+            yield box
+    except NotRunning as not_running:
+        err.print(str(not_running), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

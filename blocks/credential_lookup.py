@@ -33,10 +33,10 @@ from typing import Any
 
 import httpx
 from prefect.blocks.core import Block
-from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException
-from prefect.settings import get_current_settings
 from pydantic import SecretStr, ValidationError
+
+from blocks.prefect_api import prefect_api
 
 FILE_VARIABLE = "BILLPATCH_CREDENTIALS"
 ONE_VARIABLE = "BILLPATCH_CREDENTIAL_"
@@ -51,7 +51,6 @@ KINDS = {
 """Module and class of each kind; imported when needed, so that one missing driver does not stop the others."""
 
 _SHORTER = {"ca": "ca_trust_path"}
-_PROBE_SECONDS = 3.0
 
 Ask = Callable[[str, str], Mapping[str, Any] | None]
 """Asked with a name and a kind; answers with the fields, or None where nobody can be asked."""
@@ -169,7 +168,7 @@ class _Sources:
 
     def _block(self, name: str, kind: str | None) -> Block | None:
         if self._api is None:
-            self._api = _prefect_api()
+            self._api = prefect_api()
         if self._api != "answers":
             return None
         for each in [kind] if kind else KINDS:
@@ -274,19 +273,6 @@ def _load(block: type[Block], name: str) -> Block:
     # _sync: also from within an async flow, where load would otherwise answer with a coroutine.
     loaded: Block = load(name, _sync=True)
     return loaded
-
-
-def _prefect_api() -> str:
-    """``answers``, ``silent``, or ``none``: a first look that takes seconds, where Prefect's client takes minutes."""
-    url = get_current_settings().api.url
-    if not url:
-        # Within a run there is a server, if only one that lives in this process.
-        return "answers" if FlowRunContext.get() or TaskRunContext.get() else "none"
-    try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=_PROBE_SECONDS)
-    except httpx.HTTPError:
-        return "silent"
-    return "answers"
 
 
 def _variable(name: str) -> str:

@@ -15,7 +15,9 @@ from tasks.run import open_run
 
 
 @flow(name="check-estate", flow_run_name="check {estate}", persist_result=False, retries=0)
-def check_estate(estate: Annotated[str, Field(examples=["acme-billing"], min_length=1)]) -> State[None]:
+def check_estate(
+    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
+) -> State[None]:
     """Read the estate's file, log in everywhere, look at everything that a night needs. Touches nothing.
 
     Args:
@@ -26,5 +28,5 @@ def check_estate(estate: Annotated[str, Field(examples=["acme-billing"], min_len
         with run:
             look(run)
     except Stopped as stopped:
-        return Failed(message=str(stopped))
+        return Failed(message=str(stopped), data=stopped)
     return Completed(message=f"{run.estate.name}: {len(run.hosts)} hosts, everything answers, nothing speaks against patching.")

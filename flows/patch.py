@@ -11,7 +11,9 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.plan import foresee
 from flows.rescue import call_for_rescue
+from model.interruption import cut_off
 from model.outcome import Stopped
 from model.plan import Plan
 from model.records import QuiesceRecord, RestartRecord, RunOutcome
@@ -31,10 +33,10 @@ from tasks.step import After, gather, settle
     retries=0,
 )
 def patch_estate(
-    estate: Annotated[str, Field(examples=["acme-billing"], min_length=1)],
-    change: Annotated[str | None, Field(examples=["CHG0031001"])] = None,
-    attempt: Annotated[int, Field(examples=[1], ge=1)] = 1,
-    dry_run: Annotated[bool, Field(examples=[False])] = False,
+    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
+    change: Annotated[str | None, Field(title="Change", examples=["CHG0031001"])] = None,
+    attempt: Annotated[int, Field(title="Attempt", examples=[1], ge=1, le=999)] = 1,
+    dry_run: Annotated[bool, Field(title="Dry run", examples=[False])] = False,
 ) -> State[RunOutcome]:
     """Back up, patch, restart in order and validate the servers of one EngageIP estate, and bring everything back.
 
@@ -43,18 +45,20 @@ def patch_estate(
         change: Number of the approved change. Runs of the same estate, change and attempt are the same run: what an
             earlier one began on the hosts is adopted, never done twice.
         attempt: Raise it to try again what failed under this change; what succeeded stays done.
-        dry_run: Look and plan only: nothing is scanned, stopped or installed.
+        dry_run: Look, and show the plan that the last scans make: nothing is scanned, stopped or installed.
     """
     try:
         run = open_run(estate, change=change, attempt=attempt)
     except Stopped as stopped:
-        return Failed(message=str(stopped))
+        return Failed(message=str(stopped), data=stopped)
     with run:
         stopped_by: Stopped | None = None
         finished = False
         try:
             look(run)
-            if not dry_run:
+            if dry_run:
+                foresee(run)
+            else:
                 take_hold(run)
                 plan = decide(run)
                 preflight.must_be_in_window(run)
@@ -65,11 +69,14 @@ def patch_estate(
             finished = True
         except Stopped as stopped:
             stopped_by = stopped
+        except BaseException as cut:  # Cancel, Pause, Ctrl-C, or a bug of ours: it goes on once the last word is said
+            stopped_by = cut_off(cut)
+            raise
         finally:
-            # A plain function, not a task: after Cancel or Pause Prefect starts no task any more.
+            # Plain functions, not tasks: after Cancel or Pause Prefect starts no task any more.
             back = bring_back(run, finished=finished)
-        outcome = conclude(run, stopped_by, back, looked_only=dry_run)
-        report.write(run, outcome)
+            outcome = conclude(run, stopped_by, back, looked_only=dry_run)
+            report.write(run, outcome)
     return (Completed if outcome.succeeded else Failed)(message=outcome.headline)
 
 

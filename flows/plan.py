@@ -10,26 +10,31 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from model.outcome import Stopped
+from model.outlook import Outlook
 from tasks import review
-from tasks.progress import publish
-from tasks.run import open_run
+from tasks.run import Run, open_run
 from tasks.step import settle
 
 
 @flow(name="plan-estate", flow_run_name="plan {estate}", persist_result=False, retries=0)
-def plan_estate(estate: Annotated[str, Field(examples=["acme-billing"], min_length=1)]) -> State[None]:
-    """Print what would happen, in order, from the last scan of each host.
+def plan_estate(
+    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
+) -> State[Outlook]:
+    """What patching an estate would do, in order, as far as the last scan of each host tells. Touches nothing.
 
     Args:
         estate: Name of the estate in the estate store, or the path of its file.
     """
     try:
-        run = open_run(estate)
-        with run:
-            looks = {host: review.last_scan.submit(run, host) for host in run.hosts}
-            settle("review", looks.values())
-            plan = review.plan_from(run, {host: look.result() for host, look in looks.items()})
+        with open_run(estate) as run:
+            outlook = foresee(run)
     except Stopped as stopped:
-        return Failed(message=str(stopped))
-    publish("plan", "```\n" + "\n".join(plan.lines()) + "\n```", f"What would be done, in order ({plan.hash[:12]})")
-    return Completed(message="\n".join(plan.lines()))
+        return Failed(message=str(stopped), data=stopped)
+    return Completed(message="\n".join(outlook.lines()), data=outlook)
+
+
+def foresee(run: Run) -> Outlook:
+    """Read the last scan on each host, and lay out what would be done."""
+    looks = {host: review.last_scan.submit(run, host) for host in run.hosts}
+    settle("review", looks.values())
+    return review.foresee(run, {host: look.result() for host, look in looks.items()})

@@ -19,8 +19,8 @@ from tasks.run import open_run
 
 @flow(name="recover-estate", flow_run_name="recover {estate}", persist_result=False, retries=0)
 def recover_estate(
-    estate: Annotated[str, Field(examples=["acme-billing"], min_length=1)],
-    why: Annotated[str, Field(examples=["the worker died at 03:12"])] = "asked for",
+    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
+    why: Annotated[str, Field(title="Why", examples=["the worker died at 03:12"])] = "asked for",
 ) -> State[RunOutcome]:
     """Take over the lease, wait for a live install, and reopen what may be reopened; what may not is named.
 
@@ -31,7 +31,7 @@ def recover_estate(
     try:
         run = open_run(estate)
     except Stopped as stopped:
-        return Failed(message=str(stopped))
+        return Failed(message=str(stopped), data=stopped)
     with run:
         back = rescue(run, why)
         outcome = conclude(run, None, back, looked_only=True)

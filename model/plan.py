@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -55,6 +56,14 @@ class Refusal(Record):
     reason: str
 
 
+class Section(NamedTuple):
+    """The steps of one stage with their numbers; ``common`` is the detail that all of them share."""
+
+    heading: str
+    common: str
+    steps: tuple[tuple[int, PlanStep], ...]
+
+
 class Plan(Record):
     """The frozen list of what will happen; two plans with one hash do the same."""
 
@@ -87,6 +96,18 @@ class Plan(Record):
         """Whether there is anything to install; also true while no scan has told."""
         return not self.scanned or any(step.update is not None for step in self.of("install"))
 
+    def sections(self) -> Iterator[Section]:
+        """The plan by stage, its steps numbered through."""
+        numbers = itertools.count(1)
+        for stage, heading in _HEADINGS.items():
+            steps = self.of(stage)
+            details = {step.detail for step in steps}
+            # What is true of every step is said once.
+            common = details.pop() if len(steps) > 1 and len(details) == 1 else ""
+            shown = tuple(step.model_copy(update={"detail": ""}) if common else step for step in steps)
+            if steps:
+                yield Section(heading, common, tuple((next(numbers), step) for step in shown))
+
     def lines(self) -> tuple[str, ...]:
         """The plan for people, one line each, without colour."""
         return tuple(_lines(self))
@@ -94,19 +115,16 @@ class Plan(Record):
 
 def _lines(plan: Plan) -> Iterator[str]:
     yield f"Plan for {plan.estate} ({plan.hash[:12]})"
-    stage: Stage | None = None
-    for number, step in enumerate(plan.steps, 1):
-        if step.stage != stage:
-            stage = step.stage
-            yield _HEADINGS[stage]
-        yield f"{number:4}. {step}"
+    for section in plan.sections():
+        yield f"{section.heading} {section.common}".rstrip()
+        yield from (f"{number:4}. {step}" for number, step in section.steps)
     if plan.refused:
         yield "Not installed"
         for refusal in plan.refused:
             yield f"    - {refusal.host}: {refusal.title} ({refusal.reason})"
 
 
-def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate]] | None) -> Plan:
+def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] | None) -> Plan:
     """What patching this estate would do; ``pending`` is what the last scan found on each host, None without a scan.
 
     The same estate and the same findings, in whatever order a scan told them, make the same plan.
@@ -115,9 +133,8 @@ def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate]] | None)
     refused: list[Refusal] = []
     for wave, hosts in enumerate(estate.restart_order(), 1):
         for host in hosts:
-            found = (
-                None if pending is None else sorted(pending.get(host, ()), key=lambda u: (u.title, u.id, u.revision))
-            )
+            told = None if pending is None else pending.get(host, ())
+            found = None if told is None else sorted(told, key=lambda u: (u.title, u.id, u.revision))
             steps += _installs(estate, host, wave, found)
             judged = admit(found or (), estate.updates)
             refused += [Refusal(host=host, title=str(a.update), reason=a.reason) for a in judged if not a.admitted]
@@ -125,7 +142,7 @@ def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate]] | None)
     return Plan(
         estate=estate.name,
         approval=estate.review.policy,
-        scanned=pending is not None,
+        scanned=pending is not None and None not in pending.values(),
         steps=tuple(steps),
         refused=tuple(refused),
     )

@@ -26,7 +26,7 @@ from report.text import (
 )
 from report.timeline import timeline
 
-__all__ = ["as_json", "html", "markdown"]
+__all__ = ["as_json", "html", "markdown", "table"]
 
 
 def html(report: Report) -> str:
@@ -38,6 +38,12 @@ def markdown(report: Report) -> str:
     """GitHub's Markdown with tables, for Prefect's artifact and for tickets; ends with one line feed."""
     text = _render("report.md.j2", report)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def table(name: str, *values: Any) -> str:
+    """One table of ``tables.md.j2`` by itself, as Markdown."""
+    module: Any = _environment().get_template("tables.md.j2").module
+    return re.sub(r"\n{3,}", "\n\n", str(getattr(module, name)(*values))).strip() + "\n"
 
 
 def _render(name: str, report: Report, **more: Any) -> str:

@@ -119,7 +119,6 @@ class Report:
         flow_run_url: str | None = None,
     ) -> Report:
         """The report of a run of ``estate`` that wrote ``records``; of several records of one thing the last counts."""
-        order = [host for wave in estate.restart_order() for host in wave]
         plans = records.of(Plan)
         return cls(
             estate=estate.name,
@@ -131,10 +130,10 @@ class Report:
             flow_run_url=flow_run_url,
             plan=plans[-1] if plans else None,
             quiesces=tuple(records.of(QuiesceRecord)),
-            backups=_saved(estate, records.of(BackupRecord)),
-            updates=_by_host(order, records.of(UpdateRecord)),
+            backups=saved_of(estate, records.of(BackupRecord)),
+            updates=updates_by_host(estate, records.of(UpdateRecord)),
             restarts=tuple(sorted(records.of(RestartRecord), key=lambda r: r.asked)),
-            checks=_checks(records.of(CheckRecord)),
+            checks=checks_in_order(records.of(CheckRecord)),
             steps=tuple(sorted(records.of(StepRecord), key=lambda s: s.started)),
             stores=tuple(store.name for store in estate.backup.stores),
         )
@@ -186,7 +185,7 @@ class Report:
         return tuple(check for check in self.checks if check.status == status)
 
 
-def _saved(estate: Estate, records: Iterable[BackupRecord]) -> tuple[Saved, ...]:
+def saved_of(estate: Estate, records: Iterable[BackupRecord]) -> tuple[Saved, ...]:
     """Everything declared, then whatever else was backed up; nothing where no backup was begun at all."""
     found: dict[tuple[str, str, str], dict[str, BackupRecord]] = {}
     for record in records:
@@ -205,7 +204,9 @@ def _saved(estate: Estate, records: Iterable[BackupRecord]) -> tuple[Saved, ...]
     return tuple(saved)
 
 
-def _by_host(order: list[str], records: Iterable[UpdateRecord]) -> tuple[HostUpdates, ...]:
+def updates_by_host(estate: Estate, records: Iterable[UpdateRecord]) -> tuple[HostUpdates, ...]:
+    """The last record of each update, by host, in the order in which hosts restart."""
+    order = [host for wave in estate.restart_order() for host in wave]
     last: dict[str, dict[tuple[str, int | None], UpdateRecord]] = {}
     for record in records:
         last.setdefault(record.host, {})[record.update.casefold(), record.revision] = record
@@ -213,6 +214,7 @@ def _by_host(order: list[str], records: Iterable[UpdateRecord]) -> tuple[HostUpd
     return tuple(HostUpdates(h, tuple(last[h].values())) for h in [*known, *(h for h in last if h not in order)])
 
 
-def _checks(records: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:
+def checks_in_order(records: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:
+    """The last record of each check on each host: the failed first, then those that did not run."""
     last = {(record.host, record.site, record.name): record for record in records}
     return tuple(sorted(last.values(), key=lambda c: (_CHECK_ORDER[c.status], c.severity != "must")))

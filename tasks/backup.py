@@ -18,6 +18,7 @@ from model.records import BackupRecord, QuiesceRecord
 from model.sql.backup import judge
 from model.sql.statements import backup_statement, verify_statement
 from model.stores import object_name, windows_path
+from tasks import artifacts
 from tasks.jobs import Job, run_job
 from tasks.progress import tell
 from tasks.run import Run
@@ -76,6 +77,7 @@ def gate(run: Run, quiesce: QuiesceRecord, records: list[BackupRecord]) -> GateV
 
     Raises Stopped with what is missing.
     """
+    artifacts.backups(run)
     verdict = may_patch(run.estate, records, quiesce, datetime.now(UTC))
     if not verdict.allowed:
         raise Stopped("backup", [Problem(reason) for reason in verdict.reasons])

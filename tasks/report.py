@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from model.records import RunOutcome
 from report import render
 from report.summary import Report
+from tasks import artifacts
 from tasks.progress import publish
 from tasks.run import Run
 
@@ -47,7 +48,8 @@ def write(run: Run, outcome: RunOutcome) -> Written:
         ended=datetime.now(UTC),
         flow_run_url=flow_run.ui_url,
     )
-    publish("report", render.markdown(report), outcome.headline)
+    artifacts.the_rest(run)
+    publish(f"{run.estate.name.lower()}-report", render.markdown(report), outcome.headline)
     written = Written(report, _files(report, Path(os.environ.get(FOLDER_VARIABLE, "reports")) / str(run.key)))
     for reader in _readers:
         reader(written)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from model.jobs import JobFacts
 from model.outcome import Problem, Stopped
+from model.outlook import Outlook
 from model.plan import Plan, plan_of
 from model.policy import FoundUpdate
+from tasks import artifacts
 from tasks.jobs import Job, run_job
-from tasks.progress import publish, tell
+from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
 
@@ -40,17 +42,20 @@ def last_scan(run: Run, host: str) -> tuple[datetime, tuple[FoundUpdate, ...]] |
     return max(scans, key=lambda scan: scan[0], default=None)
 
 
-def plan_from(run: Run, scans: Mapping[str, tuple[datetime, tuple[FoundUpdate, ...]] | None]) -> Plan:
+def foresee(run: Run, scans: Mapping[str, tuple[datetime, tuple[FoundUpdate, ...]] | None]) -> Outlook:
     """The plan that the last scans make; where a host was never scanned, nobody knows which updates it wants."""
-    known = {host: scan[1] for host, scan in scans.items() if scan is not None}
-    return plan_of(run.estate, known if len(known) == len(scans) else None)
+    plan = plan_of(run.estate, {host: scan[1] if scan else None for host, scan in scans.items()})
+    outlook = Outlook(plan, {host: scan[0] if scan else None for host, scan in scans.items()}, datetime.now(UTC))
+    artifacts.plan(run, plan, outlook)
+    run.journal.write(plan)
+    return outlook
 
 
 @step("freeze the plan")
 def freeze(run: Run, found: Mapping[str, tuple[FoundUpdate, ...]]) -> Plan:
     """The plan that will be carried out and nothing else; raises Stopped where a person has to approve it first."""
     plan = plan_of(run.estate, found)
-    publish("plan", "```\n" + "\n".join(plan.lines()) + "\n```", f"What will be done, in order ({plan.hash[:12]})")
+    artifacts.plan(run, plan)
     run.journal.write(plan)
     if plan.approval == "approve":
         raise Stopped(

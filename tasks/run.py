@@ -17,6 +17,7 @@ from typing import Any, Self
 from blocks.credential_lookup import CredentialsError, resolve
 from blocks.credentials import ShareCredentials
 from blocks.estate_store import EstateNotFound, EstateStore
+from blocks.prefect_api import prefect_api, prefect_url
 from blocks.s3_store import S3BackupStore
 from blocks.sql_server import SqlServer
 from blocks.web import WebClient
@@ -55,6 +56,8 @@ class Run:
         self.poll = float(os.environ.get(POLL_VARIABLE, "5"))
         """Seconds between two looks at something that is waited for."""
         self.journal = Journal()
+        self.shown: set[str] = set()
+        """Artifacts of this run that people can see already."""
         self.hosts = {
             name: WindowsHost(
                 name, host.address, credentials[host.credentials], port=host.port, transport=host.transport
@@ -161,20 +164,35 @@ def _find_estate(name: str) -> tuple[str, str]:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise EstateNotFound(name, f"{path} cannot be read: {reason}")
+        raise EstateNotFound(name, f"the file cannot be read: {reason}. Name an estate's file, or an estate in the store.")
     folder = os.environ.get(ESTATES_VARIABLE)
-    store = EstateStore(folder=Path(folder)) if folder else _stored()
+    store = EstateStore(folder=Path(folder)) if folder else _stored(name)
     found = store.read_estate(name)
     return found.text, found.source
 
 
-def _stored() -> EstateStore:
-    try:
-        load: Any = EstateStore.load
-        store: EstateStore = load(ESTATE_STORE_BLOCK, _sync=True)
-    except ValueError:
-        raise EstateNotFound(
-            ESTATE_STORE_BLOCK,
-            f"Prefect has no estate-store block of that name. Save one, set {ESTATES_VARIABLE}, or name a file.",
-        ) from None
-    return store
+def _stored(name: str) -> EstateStore:
+    api = prefect_api()
+    missing = {"none": "no Prefect API is set", "silent": f"Prefect's API at {prefect_url()} does not answer"}.get(api)
+    if missing is None:
+        try:
+            load: Any = EstateStore.load
+            store: EstateStore = load(ESTATE_STORE_BLOCK, _sync=True)
+        except ValueError:
+            missing = f"Prefect has no Estate Store block called {ESTATE_STORE_BLOCK}"
+        else:
+            return store
+    raise EstateNotFound(
+        name,
+        f"there is no such file, {ESTATES_VARIABLE} names no folder, and {missing}. Name the estate's file, or set one.",
+    )
+
+
+def prefect_problem() -> str | None:
+    """Why flows cannot be run, where they cannot: the API that is set does not answer."""
+    if prefect_api() != "silent":
+        return None
+    return (
+        f"Prefect's API at {prefect_url()} does not answer. Start its server, or unset PREFECT_API_URL to run with a "
+        "server of this run's own. `billpatch recover` needs none."
+    )
