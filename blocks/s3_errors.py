@@ -88,9 +88,9 @@ def ask(asked: Asked, call: Callable[[], T]) -> T:
             "Set ca_file of the credentials to its authority."
         )
     except (NoConnection, HTTPClientError) as error:  # connecting, reading, proxies; its text holds the URL with its query
+        in_time = " in time" if "Timeout" in type(error).__name__ else ""
         problem = StoreUnreachable(
-            f"{asked.store}: {asked.where} does not answer ({type(error).__name__}). "
-            "Check network, proxy and endpoint_url."
+            f"{asked.store}: {asked.where} does not answer{in_time}. Check network, proxy and endpoint_url."
         )
     except (BotoCoreError, ValueError) as error:
         problem = StoreFailed(
@@ -124,6 +124,6 @@ def _denied(asked: Asked, code: str) -> str:
         return "this machine's clock is off by more than 15 minutes. Set it."
     more = " Without s3:ListBucket a missing object answers the same." if asked.right == "s3:GetObject" else ""
     return (
-        f"key {asked.key_id} may not do {asked.right} on {asked.about}, or its secret is wrong. "
+        f"key {asked.key_id} may not do {asked.right} on {asked.bucket}, or its secret is wrong. "
         f"Grant {asked.right}, or correct the credentials.{more}"
     )

@@ -6,10 +6,13 @@ sends both to every store; to S3 by a URL that is signed here for exactly those 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blocks.s3_store import S3BackupStore
+from blocks.s3_errors import StoreError
+from blocks.winrm.errors import HostError
 from model.estate import BackupItem, S3Store, ShareStore
 from model.gate import GateVerdict, may_patch
 from model.keys import job_id
@@ -18,8 +21,9 @@ from model.records import BackupRecord, QuiesceRecord
 from model.sql.backup import judge
 from model.sql.statements import backup_statement, verify_statement
 from model.stores import object_name, windows_path
+from model.storing import not_packed, not_stored, not_what_was_sent
 from tasks import artifacts
-from tasks.jobs import Job, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, run_job
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
@@ -34,12 +38,12 @@ def back_up_folder(run: Run, item: BackupItem) -> list[BackupRecord]:
     started = datetime.now(UTC)
     source = IIS_CONFIGURATION if item.kind == "iis" else item.subject
     path = _staged(run, item, ".zip")
-    made = run_job(
-        run,
-        run.number,
-        Job(item.host, "archive", item.subject, "New-FolderArchive", {"source": source, "destination": path}),
-    )
-    return _send(run, item, made, started)
+    with _staging(run, item, path):
+        try:
+            made = _job(run, item, "archive", "New-FolderArchive", {"source": source, "destination": path})
+        except JobFailed as failed:
+            raise _stopped(item, not_packed(path, failed.message, failed.hresult)) from None
+        return _send(run, item, made, started)
 
 
 @step("back up {item}")
@@ -50,25 +54,24 @@ def back_up_database(run: Run, item: BackupItem) -> list[BackupRecord]:
     """
     started = datetime.now(UTC)
     path = _staged(run, item, ".bak")
-    made = _statement(run, item, "backup", backup_statement(item.subject, path))
-    if made["errors"]:
-        raise Stopped.because("backup", judge(item.host, item.subject, path=path, backup=made).reason)
-    verified = _statement(run, item, "verify", verify_statement(path))
-    measured = run_job(
-        run, run.number, Job(item.host, "measure", item.subject, "Measure-BackupFile", {"path": path})
-    )
-    verdict = judge(
-        item.host,
-        item.subject,
-        path=path,
-        backup=made,
-        verify=verified,
-        file=measured,
-        history=run.sql[item.host].backup_rows(path),
-    )
-    if not verdict.good:
-        raise Stopped("backup", [Problem(verdict.reason)])
-    return _send(run, item, measured, started)
+    with _staging(run, item, path):
+        made = _statement(run, item, "backup", backup_statement(item.subject, path))
+        if made["errors"]:
+            raise Stopped.because("backup", judge(item.host, item.subject, path=path, backup=made).reason)
+        verified = _statement(run, item, "verify", verify_statement(path))
+        measured = _job(run, item, "measure", "Measure-BackupFile", {"path": path})
+        verdict = judge(
+            item.host,
+            item.subject,
+            path=path,
+            backup=made,
+            verify=verified,
+            file=measured,
+            history=run.sql[item.host].backup_rows(path),
+        )
+        if not verdict.good:
+            raise Stopped.because("backup", verdict.reason)
+        return _send(run, item, measured, started)
 
 
 @step("the gate: every backup complete, verified, off the servers")
@@ -80,26 +83,35 @@ def gate(run: Run, quiesce: QuiesceRecord, records: list[BackupRecord]) -> GateV
     artifacts.backups(run)
     verdict = may_patch(run.estate, records, quiesce, datetime.now(UTC))
     if not verdict.allowed:
-        raise Stopped("backup", [Problem(reason) for reason in verdict.reasons])
+        raise Stopped("backup", [Problem(reason, reason.partition(": ")[0]) for reason in verdict.reasons])
     return verdict
+
+
+def _job(
+    run: Run,
+    item: BackupItem,
+    step_name: str,
+    script: str,
+    parameters: dict[str, Any],
+    secrets: dict[str, Any] | None = None,
+    *,
+    part: str = "",
+) -> dict[str, Any]:
+    subject = f"{item.subject} {part}".strip()
+    return run_job(run, run.number, Job(item.host, step_name, subject, script, parameters, secrets))
 
 
 def _statement(run: Run, item: BackupItem, step_name: str, statement: str) -> dict[str, Any]:
     login = run.credentials[run.estate.sql[item.host].credentials]
     instance = run.estate.sql[item.host].instance
     server = "localhost" if instance == "MSSQLSERVER" else f"localhost\\{instance}"
-    return run_job(
-        run,
-        run.number,
-        Job(
-            item.host,
-            step_name,
-            item.subject,
-            "Invoke-SqlStatement",
-            {"server": server, "database": "master", "statement": statement},
-            secrets={"username": login.username, "password": login.password},
-        ),
-    )
+    parameters = {"server": server, "database": "master", "statement": statement}
+    secrets = {"username": login.username, "password": login.password}
+    return _job(run, item, step_name, "Invoke-SqlStatement", parameters, secrets)
+
+
+def _stopped(item: BackupItem, why: str) -> Stopped:
+    return Stopped("backup", [Problem(f"{item}: {why}", str(item))])
 
 
 def _staged(run: Run, item: BackupItem, extension: str) -> str:
@@ -111,8 +123,33 @@ def _name(run: Run, item: BackupItem, extension: str) -> str:
     return object_name(run.key, run.number, item.kind, item.host, item.subject, extension)
 
 
+@contextmanager
+def _staging(run: Run, item: BackupItem, path: str) -> Iterator[None]:
+    """Remove the staged file once it is in the stores, and where it never will be: the next run makes another.
+
+    It stays where nobody knows what still reads or writes it.
+    """
+    try:
+        yield
+    except (Stopped, JobFailed):
+        _clear(run, item, path)
+        raise
+    _clear(run, item, path)
+
+
+def _clear(run: Run, item: BackupItem, path: str) -> None:
+    job = Job(item.host, "clear", item.subject, "Remove-BackupStaging", {"paths": [path]}, deadline=300)
+    try:
+        left = run_job(run, run.number, job)["failed"]
+        why = left[0]["error"] if left else ""
+    except (HostError, JobFailed, OutcomeUnknown) as error:
+        why = str(error)
+    if why:
+        tell("backup", f"{item.host} {item.subject}", f"{path} stays on the host: {why}")
+
+
 def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -> list[BackupRecord]:
-    """Send the file to every store in one job, have each store's copy verified, and clear the staging folder."""
+    """Send the file to every store in one job, and prove each store's copy where it lies."""
     name = _name(run, item, "." + made["path"].rpartition(".")[2])
     targets: list[dict[str, str]] = []
     secrets: dict[str, Any] = {}
@@ -127,24 +164,18 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
         else:
             secrets |= run.share_login(store.credentials, label)
             targets.append({"name": label, "kind": "share", "path": windows_path(store.share, name)})
-    sent = run_job(
-        run,
-        run.number,
-        Job(
-            item.host,
-            "send",
-            item.subject,
-            "Send-BackupFile",
-            {"source": made["path"], "sha256": made["sha256"], "targets": targets},
-            secrets=secrets,
-        ),
-    )
+    parameters = {"source": made["path"], "sha256": made["sha256"], "targets": targets}
+    try:
+        sent = _job(run, item, "send", "Send-BackupFile", parameters, secrets)
+    except JobFailed as failed:
+        raise _stopped(item, failed.message) from None
     records: list[BackupRecord] = []
     problems: list[Problem] = []
     for store, target in zip(run.estate.backup.stores, sent["targets"], strict=True):
         if target["status"] != "stored":
-            problems.append(Problem(f"{item.host}: {item} did not reach {store.name}: {target['error']}"))
+            problems.append(Problem(f"{item} {not_stored(store, target, made['sha256'])}", str(item)))
             continue
+        remark = _fault(run, item, store, name, made)
         records.append(
             run.journal.write(
                 BackupRecord(
@@ -157,7 +188,8 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
                     sha256=made["sha256"],
                     started=started,
                     ended=datetime.now(UTC),
-                    verified=_verified(run.buckets.get(store.name), store, name, made, target),
+                    verified=remark is None,
+                    remark=remark,
                     quiesce=run.number,
                     job=job_id(run.key, run.number, "send", f"{item.host}-{item.subject}"),
                 )
@@ -165,24 +197,25 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
         )
     if problems:
         raise Stopped("backup", problems)
-    run_job(
-        run,
-        run.number,
-        Job(item.host, "clear", item.subject, "Remove-BackupStaging", {"paths": [made["path"]]}, deadline=300),
-    )
-    tell("backup", f"{item.host} {item.subject}", f"in {len(records)} stores, verified")
+    proved = sum(record.verified for record in records)
+    tell("backup", f"{item.host} {item.subject}", f"in {len(records)} stores, {proved} verified")
     return records
 
 
-def _verified(
-    bucket: S3BackupStore | None,
-    store: ShareStore | S3Store,
-    name: str,
-    made: dict[str, Any],
-    target: dict[str, Any],
-) -> bool:
-    """Whether what lies in the store is what was made: S3 is asked here, a share was read back by the host."""
-    if isinstance(store, S3Store) and bucket is not None:
-        bucket.verify(name, sha256=made["sha256"], size=made["size"])
-        return True
-    return bool(target["sha256"] == made["sha256"] and target["size"] == made["size"])
+def _fault(run: Run, item: BackupItem, store: ShareStore | S3Store, name: str, made: dict[str, Any]) -> str | None:
+    """None where the store holds what was made; else what is wrong with its copy, for the gate to tell.
+
+    S3 is asked here. A share is read by a job of its own: what the sender read back may have come from a cache, or
+    have changed when the file got its name.
+    """
+    try:
+        if isinstance(store, S3Store):
+            run.buckets[store.name].verify(name, sha256=made["sha256"], size=made["size"])
+            return None
+        path, login = windows_path(store.share, name), run.share_login(store.credentials)
+        found = _job(run, item, "prove", "Measure-BackupFile", {"path": path}, login, part=f"in {store.share}")
+    except StoreError as error:
+        return str(error).removeprefix(f"{store.name}: ")
+    except JobFailed as failed:
+        return f"it cannot be read there: {failed.message.rstrip('.')}. Look at the share from {item.host}."
+    return not_what_was_sent(store, found, made)

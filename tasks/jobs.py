@@ -26,10 +26,10 @@ class Job:
 
 
 class JobFailed(Exception):  # noqa: N818 - the name says what happened
-    """A job ended with an error of its own; ``error`` is that of its script."""
+    """A job ended with an error of its own: the words of its script, and their HRESULT."""
 
-    def __init__(self, job: Job, message: str) -> None:
-        self.job, self.message = job, message
+    def __init__(self, job: Job, message: str, hresult: int | None = None) -> None:
+        self.job, self.message, self.hresult = job, message, hresult
         super().__init__(f"{job.host}: {job.step} of {job.subject} failed: {message}")
 
 
@@ -41,20 +41,31 @@ class OutcomeUnknown(Exception):  # noqa: N818 - the name says what happened
         super().__init__(f"{job.host}: nobody knows how {job.step} of {job.subject} ended: {message}")
 
 
+def identity(run: Run, number: int, job: Job) -> str:
+    """The id of ``job`` on its host: the run key, and ``number`` (of the quiesce or the round), are in it."""
+    return job_id(run.key, number, job.step, f"{job.host}-{job.subject}")
+
+
+def is_begun(run: Run, number: int, job: Job) -> bool:
+    """Whether a run of this key has given the job to its host before."""
+    return bool(run.hosts[job.host].job([identity(run, number, job)])[0]["exists"])
+
+
 def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
     """The result of ``job``; its id carries the run key and ``number`` (of the quiesce or the round).
 
     Raises JobFailed, OutcomeUnknown, or the HostError that no time mends.
     """
     host = run.hosts[job.host]
-    identity = job_id(run.key, number, job.step, f"{job.host}-{job.subject}")
+    named = identity(run, number, job)
     started = host.start_job(
-        identity,
+        named,
         job.script,
         job.parameters,
         secrets=job.secrets,
         deadline_seconds=job.deadline,
         fence=run.fence,
+        stop=run.stop,
     )
     if started.get("adopted"):
         tell(job.step, f"{job.host} {job.subject}", "found begun by an earlier run, adopted")
@@ -64,14 +75,14 @@ def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
         if isinstance(state, Running):
             tell(job.step, f"{job.host} {job.subject}", state.message or "running", state.percent)
 
-    facts = host.wait_job(identity, deadline=job.deadline, on_progress=on_progress, stop=run.stop, every=run.poll)
+    facts = host.wait_job(named, deadline=job.deadline, on_progress=on_progress, stop=run.stop, every=run.poll)
     state = job_state(JobFacts.model_validate(facts))
     match state:
         case Succeeded():
             result: dict[str, Any] = state.result
             return result
         case Failed():
-            raise JobFailed(job, state.error.message)
+            raise JobFailed(job, state.error.message, state.error.hresult)
         case Interrupted() | Lost():
             raise OutcomeUnknown(job, state.why)
         case _:

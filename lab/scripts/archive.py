@@ -72,7 +72,7 @@ def new_folder_archive(
     finally:
         part.unlink(missing_ok=True)
     if strike(host, "backup.flip_source", source) is not None:
-        flip(target)
+        flip(host, target, destination)
     progress(100, f"packed {len(found.files)} files")
     answer = {"path": destination, "sha256": digest(data), "size": len(data), "files": len(found.files)}
     host.event("backup.archive", source=source, **answer)
@@ -105,7 +105,7 @@ class _Tree:
                 continue
             if self._host.faults.strike("file.locked", path) is not None:
                 cause = f"The process cannot access the file '{path}' because it is being used by another process"
-                message = f"{path} cannot be read: {cause}. Stop what holds it, or name it under backup.exclude."
+                message = f"{path} cannot be read: {cause}. Stop what holds it, then run again."
                 raise ScriptFailure(message, "FileUnreadable")
             self.files.append((entry, relative[1:].replace("\\", "/")))
         if inside == 0 and below:

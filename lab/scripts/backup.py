@@ -43,8 +43,8 @@ def send_backup_file(
     have = digest(data)
     if have != wanted:
         message = (
-            f"{source} is not the file that was made (SHA-256 {have}, not {wanted}). It was sent nowhere. "
-            f"Check the disk of {host.name.upper()}, then make it again."
+            f"{source} has changed since it was made (another SHA-256). It was sent nowhere. "
+            f"Check the disk of {host.name.upper()}, then run again."
         )
         raise ScriptFailure(message, "SourceChanged")
     answers = []
@@ -87,8 +87,7 @@ def _send(
     name, path = target["name"], target["path"]
     if target["kind"] == "share":
         open_share(host, path, secrets, name)
-        send_to_share(host, data, wanted, path)
-        answer["sha256"] = wanted
+        send_to_share(host, data, wanted, path, answer)
         store = share_root(path)
     elif target["kind"] == "s3":
         url = secrets[f"{name}.url"]

@@ -52,11 +52,12 @@ def pace(host: Host, size: int, *subjects: str) -> float:
     return SECONDS_AT_LEAST + size / BYTES_A_SECOND + float(slow.get("seconds", 0))
 
 
-def flip(path: Path) -> None:
-    """Change one byte in the middle of a file."""
+def flip(host: Host, path: Path, told: str) -> None:
+    """Change one byte in the middle of a file, which its host calls ``told``; the audit trail is the witness."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x40
     path.write_bytes(data)
+    host.event("backup.damaged", path=told)
 
 
 def digest(data: bytes) -> str:
@@ -111,10 +112,11 @@ def _refused(message: str) -> ScriptFailure:
     return ScriptFailure(message, "CouldNotMapNetworkDrive", "System.IO.IOException", IO_FAILURE)
 
 
-def send_to_share(host: Host, data: bytes, wanted: str, path: str) -> None:
+def send_to_share(host: Host, data: bytes, wanted: str, path: str, answer: dict[str, Any]) -> None:
     """Put ``data`` on an open share under a temporary name, read it back, and rename it."""
     target = host.disk.path(path)
     if target.is_file() and digest(target.read_bytes()) == wanted:
+        answer["sha256"] = wanted
         return
     if strike(host, "backup.flip_transit", path, share_root(path) or "") is not None:
         damaged = bytearray(data)
@@ -123,8 +125,8 @@ def send_to_share(host: Host, data: bytes, wanted: str, path: str) -> None:
     part = host.disk.write(f"{path}.partial", data)
     struck = strike(host, "backup.flip_target", path, share_root(path) or "")
     if struck is not None and struck.get("when") != "later":
-        flip(part)
-    there = digest(part.read_bytes())
+        flip(host, part, path)
+    answer["sha256"] = there = digest(part.read_bytes())
     if there != wanted:
         part.unlink()
         message = (
@@ -134,7 +136,7 @@ def send_to_share(host: Host, data: bytes, wanted: str, path: str) -> None:
         raise ScriptFailure(message, "Damaged")
     part.replace(target)
     if struck is not None and struck.get("when") == "later":
-        flip(target)
+        flip(host, target, path)
 
 
 # Presigned URLs -------------------------------------------------------------------------------------------------------

@@ -48,13 +48,13 @@ class BackupSet:
     def content(self, *, checked: bool) -> bytes:
         """The database's bytes; Damaged (3189) at the first page whose checksum is wrong."""
         data = b""
-        for number, (page, checksum) in enumerate(self.pages):
+        for page, checksum in self.pages:
             if checked and self.header["checksums"] and zlib.crc32(page) != checksum:
-                raise Damaged(3189, f"Damage to the backup set was detected. (page {number})")
+                raise Damaged(3189, "Damage to the backup set was detected.")
             try:
                 data += zlib.decompress(page) if self.header["compressed"] else page
             except zlib.error:
-                raise Damaged(3189, f"Damage to the backup set was detected. (page {number})") from None
+                raise Damaged(3189, "Damage to the backup set was detected.") from None
         return data
 
 

@@ -51,7 +51,7 @@ while ($pending.Count -gt 0) {
             if ($kind -eq 'file') {
                 try { $length = Get-FileLength -Path $path }
                 catch {
-                    throw (New-Failure -Id 'FileUnreadable' -Message "$path cannot be read: $($_.Exception.GetBaseException().Message.TrimEnd('.')). Stop what holds it, or name it under backup.exclude.")
+                    throw (New-Failure -Id 'FileUnreadable' -Message "$path cannot be read: $($_.Exception.GetBaseException().Message.TrimEnd('.')). Stop what holds it, then run again.")
                 }
                 $bytes += $length
                 $files.Add([pscustomobject]@{ path = $path; name = $relative.Substring(1).Replace('\', '/') })

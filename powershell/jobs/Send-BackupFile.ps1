@@ -13,7 +13,8 @@ What the file must be: the answer of the job that made it. A file that has chang
 .PARAMETER secrets
 "<name>.username" and "<name>.password" for a share, "<name>.url" for S3.
 .OUTPUTS
-source, sha256, size, targets [{name, kind, path, status ("stored", "failed"), sha256 (read back; null for S3), size,
+source, sha256, size, targets [{name, kind, path, status ("stored", "failed"), sha256 (as read back, also where it
+is not what was sent; null for S3), size,
 http_status, etag, checksum (as the store answers), error}].
 #>
 [CmdletBinding()]
@@ -53,12 +54,12 @@ function Send-ToShare {
             }
             finally { $from.Dispose() }
             $there = Get-FileDigest -Path $temporary -Meter $Meter
+            $Answer.sha256 = $there.sha256
             if ($there.sha256 -ne $sha256) {
                 throw (New-Failure -Id 'Damaged' -Message "what was read back from $($Target.path) is not what was sent (SHA-256 $($there.sha256), not $sha256). Check the network and the disks of the store.")
             }
             if ([IO.File]::Exists($Target.path)) { [IO.File]::Delete($Target.path) }
             [IO.File]::Move($temporary, $Target.path)
-            $Answer.sha256 = $there.sha256
             $Answer.size = $there.size
         }
         finally {
@@ -131,7 +132,7 @@ $size = Get-FileLength -Path $source
 $meter = New-ProgressMeter -Total ($size * (1 + 2 * $targets.Count)) -Message "hashing $source"
 $digest = Get-FileDigest -Path $source -Meter $meter
 if ($digest.sha256 -ne $sha256) {
-    throw (New-Failure -Id 'SourceChanged' -Message "$source is not the file that was made (SHA-256 $($digest.sha256), not $sha256). It was sent nowhere. Check the disk of $env:COMPUTERNAME, then make it again.")
+    throw (New-Failure -Id 'SourceChanged' -Message "$source has changed since it was made (another SHA-256). It was sent nowhere. Check the disk of $env:COMPUTERNAME, then run again.")
 }
 $answers = foreach ($target in $targets) {
     $answer = [ordered]@{ name = $target.name; kind = $target.kind; path = $target.path; status = 'failed'; sha256 = $null; size = $digest.size; http_status = $null; etag = $null; checksum = $null; error = $null }
