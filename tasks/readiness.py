@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from blocks.sql_server import SqlServerError
 from blocks.winrm.errors import AuthenticationFailed, CertificateRejected, HostError
@@ -13,6 +15,7 @@ from model.estate import Estate
 from model.gate import CLOCK_TOLERANCE
 from model.outcome import Stopped
 from model.records import HostFacts
+from model.reopen import SQL_BEFORE
 from model.sql.patched import SqlBefore
 from model.sql.readiness import Ready, Sample, readiness
 from model.sql.startup import why_it_died
@@ -30,6 +33,11 @@ def sql_services(instance: str) -> tuple[str, str]:
     if instance.upper() == "MSSQLSERVER":
         return "SQLSERVERAGENT", "MSSQLSERVER"
     return f"SQLAgent${instance}", f"MSSQL${instance}"
+
+
+def sql_before(quiesce: Mapping[str, Any] | None) -> SqlBefore:
+    """What the instance of a host was before the night, as its ``quiesce.json`` tells."""
+    return SqlBefore.of(((quiesce or {}).get("held") or {}).get(SQL_BEFORE))
 
 
 @dataclass(frozen=True)

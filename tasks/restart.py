@@ -12,9 +12,8 @@ from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
 from model.reboot import RebootVerdict, reboot_verdict
 from model.records import RestartRecord
-from model.reopen import RESTARTING, SQL_BEFORE, begun_on
-from model.sql.patched import SqlBefore
-from tasks import readiness
+from model.reopen import RESTARTING, begun_on
+from tasks import lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
@@ -146,8 +145,10 @@ def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     run.hosts[host].run(
         "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={RESTARTING: {"intent": intent}}
     )
-    going.before = going.before or readiness.before(run, host, _baseline(_quiesce(run, host)))
+    going.before = going.before or readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     _stop_sql_server(run, host)
+    # While it is down nobody can renew its lease, and nobody else shall find it free when it comes up.
+    lease.renew_on(run, host, run.estate.restart.deadline.total_seconds() + lease.SECONDS)
     going.asked = True
     try:
         answer = run.hosts[host].run(
@@ -201,7 +202,7 @@ def _stop(run: Run, host: str, names: Sequence[str]) -> str:
 def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline: float) -> None:
     if host in run.sql:
         quiesce = _quiesce(run, host)
-        known = before or readiness.Before(agent=_baseline(quiesce).agent)
+        known = before or readiness.Before(agent=readiness.sql_before(quiesce).agent)
         build = begun_on({host: quiesce}).builds.get(host)
         readiness.await_sql(run, host, deadline, build=build, known=known, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
@@ -210,7 +211,3 @@ def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline:
 
 def _quiesce(run: Run, host: str) -> dict[str, Any]:
     return run.hosts[host].run("Get-QuiesceState")["quiesce"] or {}
-
-
-def _baseline(quiesce: dict[str, Any]) -> SqlBefore:
-    return SqlBefore.of((quiesce.get("held") or {}).get(SQL_BEFORE))
