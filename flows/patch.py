@@ -13,7 +13,7 @@ from pydantic import Field
 
 from flows.plan import foresee
 from flows.rescue import call_for_rescue
-from model.interruption import cut_off
+from model.interruption import CUT_OFF, cut_off
 from model.outcome import Stopped
 from model.plan import Plan
 from model.records import QuiesceRecord, RestartRecord, RunOutcome
@@ -74,7 +74,7 @@ def patch_estate(
             raise
         finally:
             # Plain functions, not tasks: after Cancel or Pause Prefect starts no task any more.
-            back = bring_back(run, finished=finished)
+            back = bring_back(run, finished=finished, stopped=stopped_by is not None and stopped_by.stage != CUT_OFF)
             outcome = conclude(run, stopped_by, back, looked_only=dry_run)
             report.write(run, outcome)
     return (Completed if outcome.succeeded else Failed)(message=outcome.headline)
@@ -109,8 +109,8 @@ def decide(run: Run) -> Plan:
 def make_quiet(run: Run) -> QuiesceRecord:
     """Hold schedules, wait for running work, put the page up, look again, stop services: in this order."""
     started = datetime.now(UTC)
-    run.number = preflight.next_quiesce(run)
-    opened = [quiesce.open_quiesce.submit(run, host, run.number) for host in run.hosts]
+    following = quiesce.number(run)
+    opened = [quiesce.open_quiesce.submit(run, host, following) for host in run.hosts]
     settle("quiesce", opened)
     held = {host: After(opened).submit(quiesce.hold_schedules, run, host) for host in run.sql}
     settle("quiesce", held.values())
@@ -137,10 +137,13 @@ def back_up(run: Run, quiet: QuiesceRecord) -> None:
 def patch(run: Run, plan: Plan) -> None:
     """Rounds of install, restart and rescan, until nothing is left that the plan admits."""
     todo = install.first_round(run, plan)
+    waits = {host: install.waits_for_restart.submit(run, host, steps) for host, steps in todo.items()}
+    settle("install", waits.values())
+    restart_in_order(run, 0, {host for host, wait in waits.items() if wait.result()})
     for round_number in range(1, install.MOST_ROUNDS + 1):
-        installs = [install.install_on.submit(run, host, round_number, steps) for host, steps in todo.items()]
-        settle("install", installs)
-        restart_in_order(run, round_number, set(todo))
+        installs = {host: install.install_on.submit(run, host, round_number, steps) for host, steps in todo.items()}
+        settle("install", installs.values())
+        restart_in_order(run, round_number, {host for host, done in installs.items() if done.result().restart})
         scans = {host: review.scan.submit(run, host, round_number) for host in todo if host not in run.lost}
         settle("review", scans.values())
         todo = install.verify(run, plan, {host: scan.result() for host, scan in scans.items()})
@@ -152,7 +155,8 @@ def patch(run: Run, plan: Plan) -> None:
 def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
     """SQL Servers first; a host restarts only once every host that it depends on is ready.
 
-    A host that does not come back stops those that depend on it, and no others.
+    A host that does not come back stops those that depend on it, and others once too many are down. Web servers that
+    have no reason of their own to restart start their applications anew after the SQL Server that they ask.
     """
     before: list[PrefectFuture[RestartRecord]] = []
     for wave in run.estate.restart_order():
@@ -164,6 +168,7 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
                 if problems:
                     run.lose(host, problems)
             before = [future for host, future in going.items() if host not in run.lost]
+        settle("restart", [After(before).submit(restart.recycle, run, host) for host in restart.left_up(run, wave, hosts)])
 
 
 def check(run: Run) -> None:

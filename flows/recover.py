@@ -21,19 +21,22 @@ from tasks.run import open_run
 def recover_estate(
     estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
     why: Annotated[str, Field(title="Why", examples=["the worker died at 03:12"])] = "asked for",
+    flow_run: Annotated[str, Field(title="Flow run", examples=["0198c2a4-5b1e-7c3d-9e10-2f4a6b8c0d12"])] = "",
 ) -> State[RunOutcome]:
     """Take over the lease, wait for a live install, and reopen what may be reopened; what may not is named.
 
     Args:
         estate: Name of the estate in the estate store, or the path of its file.
         why: What happened; shown in the log.
+        flow_run: Id of the flow run that ended before its work did. Where a later one is at work it is left alone; empty
+            takes the estate over from whoever has it.
     """
     try:
         run = open_run(estate)
     except Stopped as stopped:
         return Failed(message=str(stopped), data=stopped)
     with run:
-        back = rescue(run, why)
-        outcome = conclude(run, None, back, looked_only=True)
+        back = rescue(run, why, flow_run)
+        outcome = conclude(run, None, back, recovering=True)
         report.write(run, outcome)
     return (Completed if outcome.succeeded else Failed)(message=outcome.headline)

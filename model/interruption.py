@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from model.outcome import Stopped
 
+CUT_OFF = "an interruption"
+"""The stage at which such a run stops."""
 _CUTS = {
     "KeyboardInterrupt": "Ctrl-C ended the run",
     "TerminationSignal": "the run's process was told to end (Cancel, or SIGTERM)",
@@ -18,4 +20,4 @@ def cut_off(by: BaseException) -> Stopped:
     Only the kind of it is told: what an unknown error says may hold what nobody may read.
     """
     kind = type(by).__name__
-    return Stopped.because("an interruption", _CUTS.get(kind, f"billpatch failed ({kind}), see the log of the run"))
+    return Stopped.because(CUT_OFF, _CUTS.get(kind, f"billpatch failed ({kind}), see the log of the run"))

@@ -18,6 +18,7 @@ from model.records import Answer, PendingReboot, UpdateRecord
 _SURELY_LATER = timedelta(seconds=60)
 """LastBootUpTime drifts without a restart; only a larger step is one."""
 _CONFIGURING = 2
+_REFUSED_AFTER = timedelta(minutes=10)
 _RESTART_MENDS = {"reboot", "wait", "wait-for-boot"}
 
 
@@ -134,3 +135,15 @@ def _from_file(facts: RebootFacts, intent: str) -> RebootBefore | None:
     if asked is None or asked.intent != intent or asked.last_boot is None:
         return None
     return RebootBefore(asked.boot_id, asked.last_boot)
+
+
+def is_going_down(facts: RebootFacts | dict[str, Any]) -> bool:
+    """Whether a restart that was asked for has not come to its end; ``facts`` are those of its intent.
+
+    One that has not begun within ten minutes was refused.
+    """
+    facts = facts if isinstance(facts, RebootFacts) else RebootFacts.model_validate(facts)
+    if facts.asked is None or facts.asked.asked is None or facts.now is None:
+        return False
+    state = reboot_verdict(facts, facts.asked.intent).state
+    return state == "configuring" or (state == "going" and facts.now - facts.asked.asked < _REFUSED_AFTER)

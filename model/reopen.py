@@ -18,6 +18,8 @@ from model.sql.builds import Build
 
 INSTALLING = "installing"
 RESTARTING = "restarting"
+REOPENING = "reopening"
+"""The section that says: from here on customers may have been at work, so the backups of this quiesce are not the last."""
 RELEASED = "released"
 """The section that says: the billing services of this host run again, although a site of it stays closed."""
 SQL_BEFORE = "sql"
@@ -75,25 +77,26 @@ def reopening(
     begun: Begun,
     sql_problems: Mapping[str, str],
     checks: Iterable[CheckRecord],
-    lost: Iterable[str] = (),
+    lost: Iterable[str] | Mapping[str, str] = (),
 ) -> Reopening:
     """What may open.
 
     ``sql_problems`` holds an entry for each SQL Server that is not as it must be; ``lost`` are hosts that do not
-    answer: their checks have not run, and the rest of the estate does not wait for them.
+    answer, or are not to be judged yet (then with the reason): their checks have not run, and the rest of the estate
+    does not wait for them.
     """
-    gone = set(lost)
+    gone = lost if isinstance(lost, Mapping) else dict.fromkeys(lost, "the host does not answer")
     nodes = {(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)}
-    if not begun.anything and not gone & set(estate.sql):
-        return Reopening({node: "the host does not answer" if node[1] in gone else None for node in nodes}, None)
+    if not begun.anything and not set(gone) & set(estate.sql):
+        return Reopening({node: gone.get(node[1]) for node in nodes}, gone.get(estate.engageip.host))
     blocking = [record for record in checks if record.blocks_reopening and record.host not in gone]
     estate_wide = [*sql_problems.values(), *(_said(record) for record in blocking if record.site is None)]
     sites: dict[tuple[str, str], str | None] = {}
     for site, host in nodes:
         own = [_said(record) for record in blocking if (record.site, record.host) == (site, host)]
-        reasons = ["the host does not answer"] if host in gone else [*estate_wide, *own]
+        reasons = [gone[host]] if host in gone else [*estate_wide, *own]
         sites[site, host] = "; ".join(reasons) or None
-    return Reopening(sites, "; ".join(estate_wide) or None)
+    return Reopening(sites, "; ".join(estate_wide) or gone.get(estate.engageip.host))
 
 
 def _said(record: CheckRecord) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.estate import Estate
+from model.interruption import CUT_OFF
 from model.keys import RunKey
 from model.outcome import Problem, Stopped, told_once
 from model.records import CheckRecord, RunOutcome, UpdateRecord
@@ -24,11 +25,13 @@ class Aftermath:
     """Services that stay stopped."""
     unreachable: Mapping[str, str] = field(default_factory=dict)
     """Hosts that do not answer."""
+    left_to: str = ""
+    """The run that has taken the estate over, and brings it back."""
 
     @property
     def whole(self) -> bool:
         """True where everything is up."""
-        return not (self.closed or self.services or self.unreachable)
+        return not (self.closed or self.services or self.unreachable or self.left_to)
 
 
 def outcome_of(
@@ -40,8 +43,13 @@ def outcome_of(
     checks: Sequence[CheckRecord],
     *,
     looked_only: bool = False,
+    recovering: bool = False,
 ) -> RunOutcome:
-    """What a person reads first. ``stopped`` is what ended the run early; ``looked_only`` says that it was a dry run."""
+    """What a person reads first.
+
+    ``stopped`` is what ended the run early; ``looked_only`` says that it was a dry run, ``recovering`` that all it had to
+    do was to bring the estate back.
+    """
     changed = tuple(f"{u.title} on {u.host}" for u in updates if u.result in {"installed", "reboot-pending", "unknown"})
     failed = [u for u in updates if u.result == "failed"]
     lost_checks = [c for c in checks if c.status == "failed"]
@@ -59,7 +67,11 @@ def outcome_of(
     everything = [f"{site.name} on {host}" for site in estate.engageip.sites for host in estate.nodes_of(site.name)]
     down = (*aftermath.unreachable, *aftermath.closed, *aftermath.services)
     up = tuple(name for name in (*estate.hosts, *everything) if name not in down)
+    if aftermath.left_to:
+        return _left(estate, aftermath.left_to, changed, problems, recovering=recovering)
     verdict, words = _verdict(stopped, aftermath, changed, problems, looked_only=looked_only)
+    if recovering and verdict == "nothing-to-do":
+        verdict, words = "succeeded", "brought back, everything is up."
     shown = None if stopped is not None and stopped.stage == "preflight" else _SHOWN
     first = f" {_clip(told_once(found, things=1), shown)}" if found else ""
     return RunOutcome(
@@ -69,7 +81,17 @@ def outcome_of(
         down=down,
         changed=changed,
         problems=tuple(problems),
-        next_command=_next(estate, key, verdict, aftermath),
+        next_command=_next(estate, key, verdict, aftermath, stopped),
+    )
+
+
+def _left(estate: Estate, owner: str, changed: tuple[str, ...], problems: list[str], *, recovering: bool) -> RunOutcome:
+    """Another run has the estate: what is up there is its business, and nobody is paged for this one."""
+    return RunOutcome(
+        verdict="nothing-to-do" if recovering else "failed",
+        headline=f"{estate.name}: {'left to' if recovering else 'taken over by'} {owner}, which brings the estate back.",
+        changed=changed,
+        problems=tuple(problems),
     )
 
 
@@ -100,13 +122,15 @@ def _verdict(
     return "succeeded", f"patched: {count} installed, every check passed, everything is up."
 
 
-def _next(estate: Estate, key: RunKey, verdict: str, aftermath: Aftermath) -> str | None:
+def _next(estate: Estate, key: RunKey, verdict: str, aftermath: Aftermath, stopped: Stopped | None) -> str | None:
     if verdict in {"succeeded", "nothing-to-do"}:
         return None
     if verdict == "half-open" or not aftermath.whole:
         return f"billpatch recover {estate.name}"
     change = "" if key.occasion.endswith("Z") and "T" in key.occasion else f" --change {key.occasion}"
-    return f"billpatch patch {estate.name}{change} --attempt {key.attempt + 1}"
+    # What failed is tried again under the next attempt; what was cut off goes on under its own.
+    attempt = key.attempt + (stopped is None or stopped.stage != CUT_OFF)
+    return f"billpatch patch {estate.name}{change}{f' --attempt {attempt}' if attempt > 1 else ''}"
 
 
 def _clip(problems: list[str], most: int | None) -> str:

@@ -5,6 +5,9 @@ Opens quiesce number N on this host, records what the caller is about to hold, o
 .DESCRIPTION
 A section of `held` (for example the Agent jobs that were enabled) is recorded once per number: after a crash the caller
 would see its own work, not the earlier state. Compare the answer with what was sent.
+.PARAMETER from
+Goes on with the open record of this number under `number`, where it is still open: what it tells of the host from
+before stays, but for the section 'reopening'. 0: with none.
 .PARAMETER state
 "open" or "closed". A closed number does not open again.
 .PARAMETER held
@@ -17,7 +20,8 @@ param(
     [Parameter(Mandatory = $true)][int]$number,
     [Parameter(Mandatory = $true)][int]$fence,
     [ValidateSet('open', 'closed')][string]$state = 'open',
-    $held
+    $held,
+    [int]$from = 0
 )
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
@@ -27,6 +31,16 @@ Assert-Fence -Fence $fence
 $before = Get-Quiesce
 if ($state -eq 'closed' -and ($null -eq $before -or ($before.number -eq $number -and $before.state -eq 'closed'))) {
     return [ordered]@{ quiesce = $before }
+}
+if ($from -gt 0) {
+    Use-Lock -LockName 'quiesce' -Work {
+        $record = Get-Quiesce
+        if ($null -ne $record -and $record.state -eq 'open' -and $record.number -eq $from) {
+            $record.number = $number
+            $record.held.PSObject.Properties.Remove('reopening')
+            Write-JsonFile -Path "$(Get-PatchingRoot)\quiesce.json" -Value $record
+        }
+    }
 }
 $after = Update-Quiesce -Number $number -Fence $fence -Change {
     param($record)

@@ -44,6 +44,8 @@ $answers = foreach ($one in $order) {
     $fault = $null
     $now = Get-ServiceRecord -ServiceName $one
     if ($complete -and $now.exists -and $now.status -ne 'Stopped') {
+        # This can take minutes: whoever takes the estate over meanwhile starts the services again.
+        Assert-Fence -Fence $fence
         try {
             if ($now.status -ne 'StopPending') { Stop-Service -Name $one -NoWait }
             $now.status = Wait-ServiceStatus -ServiceName $one -Status 'Stopped' -Watch $watch -TimeoutSeconds $timeout_seconds

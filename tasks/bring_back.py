@@ -6,8 +6,10 @@ what was held, what was begun and what must be proven is read from the hosts.
 
 from __future__ import annotations
 
+import contextvars
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +17,22 @@ from blocks.sql_server import SqlServerError
 from blocks.winrm.errors import HostError
 from model.estate import ServiceCheck
 from model.jobs import JobFacts, Queued, Running, job_state
+from model.lease import lease_of
 from model.outcome import Stopped
-from model.records import CheckRecord, HostFacts
-from model.reopen import Begun, Reopening, begun_on, reopening
+from model.reboot import is_going_down
+from model.records import CheckRecord
+from model.reopen import REOPENING, Begun, Reopening, begun_on, reopening
 from tasks import checks, lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
+from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
 
 Held = dict[str, dict[str, Any]]
 """``quiesce.json`` of each host where it is open."""
 
 _SERVICE_SECONDS = 300
+_INSTALLERS = {"Install-WindowsUpdate", "Install-SqlPatch"}
+"""Jobs that must have ended before anything is judged; a backup or a scan that goes on harms nobody."""
 
 
 @dataclass
@@ -41,79 +48,176 @@ class BroughtBack:
     unreachable: dict[str, str] = field(default_factory=dict)
     """Hosts that do not answer, and how."""
     checks: list[CheckRecord] = field(default_factory=list)
+    begun: bool = False
+    """Whether anything had been begun that is not simply undone."""
+    left: set[str] = field(default_factory=set)
+    """Hosts of which something is not back."""
+    left_to: str = ""
+    """Who has taken the estate over, and brings it back; empty where that was ours to do."""
 
     @property
     def complete(self) -> bool:
         """True where nothing is left for a person to do."""
-        return not (self.closed or self.stopped or self.unreachable)
+        return not (self.closed or self.stopped or self.unreachable or self.left_to)
 
 
-def bring_back(run: Run, *, finished: bool = False) -> BroughtBack:
+def bring_back(run: Run, *, finished: bool = False, stopped: bool = False) -> BroughtBack:
     """Undo what was held, in reverse; reopen what may be reopened; give the lease back.
 
-    ``finished`` tells the hosts that the run has ended well, so that the next run starts anew instead of resuming it.
+    ``finished`` tells the hosts that the run has ended well, ``stopped`` that it has ended by itself: in both cases,
+    the second only where nothing had been begun, the next run starts anew instead of resuming this one.
     Never raises for what a host or a server does. Where the lease was taken over, its new owner brings back.
     """
-    run.end_work()
-    back = BroughtBack()
-    if not run.fence or run.lease_lost:
-        return back
-    held = _open_quiesces(run, back)
-    if held:
-        begun = begun_on(held)
-        _await_installs(run, held, back)
-        sql = _sql_problems(run, held, begun)
-        _refresh_sites(run, held)
-        back.checks = _must_checks(run, back)
-        verdict = reopening(run.estate, begun, sql, back.checks, tuple(back.unreachable))
-        _reopen(run, held, verdict, back)
-        if verdict.services is None:
-            _release_schedules(run, held, back)
-            _start_services(run, held, back)
-        else:
-            back.stopped |= dict.fromkeys(run.estate.engageip.services, verdict.services)
-        _close(run, held, back)
-    lease.give_back(run, finished=finished and back.complete)
+    name = run.estate.name
+    with undisturbed(
+        lambda: tell("bring back", name, "bringing the estate back first; a second Ctrl-C leaves it as it is")
+    ):
+        if not run.end_work():
+            tell("bring back", name, "a step of the run has not come to its end; going on without it")
+        if not run.fence:
+            return _as_found(run)
+        back = undo(run)
+        if not back.left_to:
+            well = finished or (stopped and not back.begun)
+            lease.give_back(run, finished=well and back.complete)
     return back
 
 
-def _open_quiesces(run: Run, back: BroughtBack) -> Held:
-    held: Held = {}
-    for host in run.hosts:
-        try:
-            known = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", deadline=60)).quiesce
-        except HostError as error:
-            back.unreachable[host] = str(error)
-        else:
-            if known and known["state"] == "open":
-                held[host] = known
-    return held
+def undo(run: Run) -> BroughtBack:
+    """What bring_back does to the estate; the lease stays ours.
+
+    A host that is out of reach may be restarting. It is waited for, up to the estate's ``restart.deadline``: a SQL
+    Server first of all, for without it nobody knows what was begun; any other while the rest is open again.
+    """
+    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    back = BroughtBack()
+    try:
+        while True:
+            over = time.monotonic() > deadline
+            held, away = _open_quiesces(run, back)
+            if over or not away & set(run.sql):
+                away |= _restore(run, held, back, deadline)
+            if over or not away:
+                break
+            tell("bring back", ", ".join(sorted(away)), "waiting for an answer")
+            run.pause()
+        _close(run, held, back)
+    except TakenOver:
+        return BroughtBack(left_to=run.lease_lost)
+    return back
 
 
-def _await_installs(run: Run, held: Held, back: BroughtBack) -> None:
-    """A live job is never cut: wait for it, then judge. One that outlasts the deadline is named."""
-    for host in held:
-        deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
-        try:
-            while alive := _alive(run, host):
-                if time.monotonic() > deadline:
-                    back.stopped[f"job {alive[0]} on {host}"] = "it still runs"
-                    break
-                tell("bring back", host, f"waiting for {alive[0]} to end")
-                run.pause()
-        except HostError as error:
-            back.unreachable[host] = str(error)
+def _as_found(run: Run) -> BroughtBack:
+    """How a run that has not come to take the lease leaves the estate: as preflight found it.
+
+    What an earlier run left closed is told, unless a live one is at work.
+    """
+    back = BroughtBack()
+    if any((held := lease_of(facts)) and held.is_live(facts.now) for facts in run.facts.values()):
+        return back
+    for host, facts in run.facts.items():
+        if facts.quiesce and facts.quiesce["state"] == "open":
+            names = {site["name"] for site in facts.quiesce["sites"]}
+            sites = [site.name for site in run.estate.sites_on(host) if site.iis_name in names]
+            back.closed |= {f"{name} on {host}": "an earlier run was cut off and not brought back" for name in sites}
+    return back
 
 
-def _alive(run: Run, host: str) -> list[str]:
-    known = run.hosts[host].run("Get-PatchJob")["jobs"]
-    return [job["id"] for job in known if isinstance(job_state(JobFacts.model_validate(job)), Running | Queued)]
+def _open_quiesces(run: Run, back: BroughtBack) -> tuple[Held, set[str]]:
+    """Look at every host: where the quiesce is open, and which are out of reach and may come back.
+
+    A host that was out of reach when the lease was taken over is joined to it; TakenOver where a later run has it.
+    """
+
+    def look(host: str) -> dict[str, Any] | None:
+        facts = lease.look(run, host)
+        held = lease_of(facts)
+        if host not in run.joined or held is None or held.fence < run.fence:
+            lease.join(run, host)
+        elif held.fence > run.fence:
+            run.lose_lease(f"{held.holder} for {held.key}")
+        return facts.quiesce
+
+    known, troubles = together(run, run.hosts, look)
+    back.unreachable = {host: said(trouble) for host, trouble in troubles.items()}
+    held = {host: quiesce for host, quiesce in known.items() if quiesce and quiesce["state"] == "open"}
+    return held, {host for host, trouble in troubles.items() if is_passing(trouble) and host not in run.lost}
 
 
-def _sql_problems(run: Run, held: Held, begun: Begun) -> dict[str, str]:
+def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str], set[str]]:
+    """Wait until no held host is about to restart, and none installs: a live job is never cut, but judged at its end.
+
+    The hosts where that has not come about, and why; and those that went out of reach meanwhile.
+    """
+
+    def settled(host: str) -> None:
+        while waits_for := _unsettled(run, host):
+            if time.monotonic() > deadline:
+                raise Stopped.because("bring back", f"{host}: {waits_for} still goes on")
+            tell("bring back", host, f"waiting for {waits_for} to end")
+            if run.pause():
+                must_be_ours(run)
+                return
+
+    _, troubles = together(run, held, settled)
+    away = {host for host, trouble in troubles.items() if is_passing(trouble)}
+    return {host: said(trouble) for host, trouble in troubles.items() if host not in away}, away
+
+
+def _unsettled(run: Run, host: str) -> str | None:
+    """What has been begun on the host and has not come to its end; None where nothing has."""
+    asked = run.hosts[host].run("Get-RebootState", intent="")["asked"]
+    if asked and is_going_down(run.hosts[host].run("Get-RebootState", intent=asked["intent"])):
+        return "its restart"
+    for known in run.hosts[host].run("Get-PatchJob")["jobs"]:
+        facts = JobFacts.model_validate(known)
+        if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
+            return f"job {facts.id}"
+    return None
+
+
+def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[str]:
+    """One pass over everything that answers and is not back yet; the hosts that went out of reach on the way."""
+    back.closed, back.stopped, back.left = {}, {}, set()
+    unsettled, away = _settle_hosts(run, held, deadline)
+    if away:
+        return away
+    begun = begun_on(held)
+    back.begun |= begun.anything
+    lost = dict.fromkeys(back.unreachable, "the host does not answer") | unsettled
+    sql: dict[str, str] = {}
+    if held and (begun.anything or set(lost) & set(run.sql)):
+        sql = _sql_problems(run, held, begun, lost)
+        _refresh_sites(run, held)
+        back.checks = _must_checks(run, lost)
+    verdict = reopening(run.estate, begun, sql, back.checks, lost)
+    if verdict.services is None or None in verdict.sites.values():
+        _mark_reopening(run, held)
+    _reopen(run, held, verdict, back)
+    if verdict.services is None:
+        _release_schedules(run, held, back)
+        _start_services(run, held, back)
+    elif held:
+        back.stopped |= dict.fromkeys(run.estate.engageip.services, verdict.services)
+        back.left |= set(held)
+    return set()
+
+
+def _mark_reopening(run: Run, held: Held) -> None:
+    """Write down that customers may be at work from now on: the backups of this quiesce do not count any more."""
+
+    def mark(host: str) -> None:
+        run.hosts[host].run(
+            "Set-QuiesceState", number=held[host]["number"], fence=run.fence, state="open", held={REOPENING: True}
+        )
+
+    together(run, held, mark)
+
+
+def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -> dict[str, str]:
     """Start every SQL Server that was stopped, wait until it is ready, and say which is not as it must be."""
-    problems: dict[str, str] = {}
-    for host in run.sql:
+    problems = {host: f"{host}: {why}" for host, why in lost.items() if host in run.sql}
+    for host in set(run.sql) - set(problems):
         deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
         ours = readiness.sql_services(run.estate.sql[host].instance)
         ran = [s["name"] for s in (held.get(host) or {}).get("services") or () if s["status"] == "Running"]
@@ -121,51 +225,60 @@ def _sql_problems(run: Run, held: Held, begun: Begun) -> dict[str, str]:
             names = [name for name in reversed(ours) if name in ran]
             if names:
                 _start(run, host, names)
-            readiness.await_sql(run, host, deadline, build=begun.builds.get(host))
-        except Stopped as stopped:
-            problems[host] = stopped.problems[0].message
-        except (HostError, SqlServerError) as error:
-            problems[host] = str(error)
+            readiness.await_sql(run, host, deadline, build=begun.builds.get(host), stop=run.over)
+        except (Stopped, HostError, SqlServerError) as trouble:
+            run.heed(trouble)
+            problems[host] = said(trouble)
+    must_be_ours(run)
     return problems
 
 
 def _refresh_sites(run: Run, held: Held) -> None:
     """Recycle the pools: a site that met its database half-awake answers errors until then."""
-    for host in run.estate.hosts_with("iis"):
-        if host not in held:
-            continue
-        try:
-            readiness.await_iis(run, host, time.monotonic() + run.estate.restart.deadline.total_seconds())
-        except (Stopped, HostError) as error:
-            tell("bring back", host, str(error))  # the checks will say what it means
+    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    web = [host for host in run.estate.hosts_with("iis") if host in held]
+    _, troubles = together(run, web, lambda host: readiness.await_iis(run, host, deadline, stop=run.over))
+    for host, trouble in troubles.items():
+        tell("bring back", host, said(trouble))  # the checks will say what it means
 
 
-def _must_checks(run: Run, back: BroughtBack) -> list[CheckRecord]:
+def _must_checks(run: Run, lost: Mapping[str, str]) -> list[CheckRecord]:
     """The must checks, but for the services that are started last and cannot run yet."""
     last = {name.casefold() for name in run.estate.engageip.services}
-    return [
-        checks.evaluate(run, check, node, back.unreachable)
+    must = [
+        (check, node)
         for check, node in checks.declared(run)
         if check.severity == "must" and not (isinstance(check, ServiceCheck) and check.service.casefold() in last)
     ]
+    with ThreadPoolExecutor(max(1, len(must))) as pool:
+        asked = [
+            pool.submit(contextvars.copy_context().run, checks.evaluate, run, check, node, lost) for check, node in must
+        ]
+        return [one.result() for one in asked]
 
 
 def _reopen(run: Run, held: Held, verdict: Reopening, back: BroughtBack) -> None:
-    for host in run.estate.hosts_with("iis"):
-        if host not in held:
-            continue
-        names = {site.name: site.iis_name for site in run.estate.sites_on(host)}
-        opening = [name for name in names if verdict.sites[name, host] is None]
-        back.closed |= {f"{n} on {host}": str(verdict.sites[n, host]) for n in names if n not in opening}
-        if not opening:
-            continue
-        try:
-            run.hosts[host].run("Exit-Maintenance", sites=[names[name] for name in opening], fence=run.fence)
-        except HostError as error:
-            back.closed |= {f"{name} on {host}": str(error) for name in opening}
-        else:
-            back.reopened += [f"{name} on {host}" for name in opening]
-            tell("bring back", host, f"open again: {', '.join(opening)}")
+    opening: dict[str, dict[str, str]] = {}
+    for host, quiesce in held.items():
+        recorded = {site["name"] for site in quiesce.get("sites") or ()}
+        for site in run.estate.sites_on(host):
+            what = f"{site.name} on {host}"
+            if site.iis_name in recorded and what not in back.reopened:
+                why = verdict.sites[site.name, host]
+                if why is None:
+                    opening.setdefault(host, {})[site.iis_name] = what
+                else:
+                    back.closed[what] = why
+                    back.left.add(host)
+
+    def reopen(host: str) -> None:
+        run.hosts[host].run("Exit-Maintenance", sites=list(opening[host]), fence=run.fence)
+        tell("bring back", host, f"open again: {', '.join(opening[host])}")
+
+    opened, troubles = together(run, opening, reopen)
+    back.reopened += [what for host in opened for what in opening[host].values()]
+    back.closed |= {what: said(trouble) for host, trouble in troubles.items() for what in opening[host].values()}
+    back.left |= set(troubles)
 
 
 def _release_schedules(run: Run, held: Held, back: BroughtBack) -> None:
@@ -176,18 +289,23 @@ def _release_schedules(run: Run, held: Held, back: BroughtBack) -> None:
                 tell("bring back", host, f"Agent job {job} released")
             except SqlServerError as error:
                 back.stopped[f"Agent job {job} on {host}"] = str(error)
+                back.left.add(host)
 
 
 def _start_services(run: Run, held: Held, back: BroughtBack) -> None:
     """EngageIP's services, last of all: they bill, and everything that they need has been proven by now."""
-    for host, quiesce in held.items():
-        names = [s["name"] for s in reversed(quiesce.get("services") or ()) if s["status"] == "Running"]
-        if names:
-            try:
-                _start(run, host, names)
-                tell("bring back", host, f"running again: {', '.join(names)}")
-            except (HostError, Stopped) as error:
-                back.stopped[f"services of {host}"] = str(error)
+    ran = {
+        host: [s["name"] for s in reversed(quiesce.get("services") or ()) if s["status"] == "Running"]
+        for host, quiesce in held.items()
+    }
+
+    def start(host: str) -> None:
+        _start(run, host, ran[host])
+        tell("bring back", host, f"running again: {', '.join(ran[host])}")
+
+    _, troubles = together(run, (host for host in ran if ran[host]), start)
+    back.stopped |= {f"services of {host}": said(trouble) for host, trouble in troubles.items()}
+    back.left |= set(troubles)
 
 
 def _start(run: Run, host: str, names: list[str]) -> None:
@@ -203,12 +321,11 @@ def _start(run: Run, host: str, names: list[str]) -> None:
         raise Stopped.because("bring back", f"{host}: {'; '.join(down)}")
 
 
-def _close(run: Run, held: Mapping[str, Any], back: BroughtBack) -> None:
-    """End the quiesce where everything of it is undone; where something stays closed, the record of it stays too."""
-    if back.closed or back.stopped:
-        return
-    for host, quiesce in held.items():
-        try:
-            run.hosts[host].run("Set-QuiesceState", number=quiesce["number"], fence=run.fence, state="closed")
-        except HostError as error:
-            back.unreachable[host] = str(error)
+def _close(run: Run, held: Held, back: BroughtBack) -> None:
+    """End the quiesce of every host that has all back; where something is not, the record of it stays."""
+
+    def close(host: str) -> None:
+        run.hosts[host].run("Set-QuiesceState", number=held[host]["number"], fence=run.fence, state="closed")
+
+    _, troubles = together(run, set(held) - back.left, close)
+    back.unreachable |= {host: said(trouble) for host, trouble in troubles.items()}

@@ -2,102 +2,169 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 from blocks.winrm.errors import HostError
 from model.keys import RunKey
-from model.outcome import Problem, Stopped
+from model.lease import RESUME_WITHIN, Holder, Lease, lease_of, resumed, unfinished
+from model.outcome import Stopped
+from model.records import HostFacts
 from tasks.progress import tell
-from tasks.run import Run
+from tasks.run import Run, this_machine
 from tasks.step import step
 
 SECONDS = 180
 """How long a lease outlives its last renewal: three renewals may be lost before another run can take it."""
+_RENEWAL_SECONDS = 15
+"""How long one host may keep the renewal of the others waiting."""
 
 
 @step("take the lease of {run.estate.name}")
 def take(run: Run) -> int:
     """The fencing number of this run, the same on every host; raises Stopped naming who holds the estate.
 
-    Hosts are asked in name order, so that two runs that start together cannot each hold half of the estate.
+    A run without a change goes on with one that has not ended. Hosts are asked in name order, so that two runs that
+    start together cannot each hold half of the estate; nothing is taken while any of them is another's.
     """
+    if not run.named:
+        run.key = _resumed(run)
+    force = _wait_for_own(run)
     granted: list[str] = []
     fence = 0
     try:
         for host in sorted(run.hosts):
-            answer = _enter(run, host, fence)
+            answer = enter(run, host, fence, force=force)
             if not answer["granted"]:
-                raise Stopped(
-                    "lease",
-                    [
-                        Problem(
-                            f"{host}: another run holds {run.estate.name}: {answer['holder']} for {answer['key']}, "
-                            f"until {answer['expires']} unless it renews. Let it end, or run: billpatch recover "
-                            f"{run.estate.name}"
-                        )
-                    ],
-                )
+                raise _held(run, host, Lease.model_validate(answer))
             granted.append(host)
             fence = max(fence, int(answer["fence"]))
         for host in granted:
-            _enter(run, host, fence)
+            enter(run, host, fence)
+        run.fence, run.joined = fence, tuple(granted)
     except (Stopped, HostError):
         for host in granted:
             give_back_on(run, host, fence)
         raise
-    run.fence = fence
     return fence
 
 
-def take_over(run: Run) -> dict[str, str]:
-    """Take the lease by force on every host that answers; answers the cause for each that does not."""
-    lost: dict[str, str] = {}
-    fence = 0
-    for _ in range(2):  # the second round lifts every host to the highest number found
-        for host in sorted(set(run.hosts) - set(lost)):
-            try:
-                fence = max(fence, int(_enter(run, host, fence, force=True)["fence"]))
-            except HostError as error:
-                lost[host] = str(error)
-    run.fence = fence
-    return lost
+def _resumed(run: Run) -> RunKey:
+    found = unfinished(run.facts.values(), run.estate.name, within=RESUME_WITHIN)
+    if found is not None:
+        tell("lease", run.estate.name, f"going on with {found}, which has not ended")
+    return resumed(run.key, found)
 
 
-def unfinished(run: Run) -> RunKey | None:
-    """The key of the run that did not end well, as the hosts' leases tell; None where the last one did."""
+def _wait_for_own(run: Run) -> bool:
+    """Wait out the lease that an earlier run of the same key left behind; True where it may be taken by force.
+
+    That run is dead when its process was on this machine and is gone, or when its lease runs out. One that is renewed
+    lives, and this run is refused at once, as it is by a lease of any other run.
+    """
+    seen: dict[tuple[str, str], Lease] = {}
+    while (obstacle := _obstacle(run)) is not None:
+        host, lease = obstacle
+        first = seen.setdefault((host, lease.holder), lease)
+        if lease.key != str(run.key) or lease.expires != first.expires:
+            raise _held(run, host, lease)
+        life = _life(lease.holder)
+        if life == "dead":
+            return True
+        if life == "alive":
+            raise _held(run, host, lease)
+        if lease is first:
+            tell("lease", host, f"waiting for the lease of {lease.holder}, until {lease.expires:%H:%M:%S} UTC")
+        if run.pause(run.stop):
+            raise Stopped.because("lease", f"{host}: stopped waiting for the lease of {lease.holder}")
+    return False
+
+
+def _obstacle(run: Run) -> tuple[str, Lease] | None:
+    """The first host whose lease another run holds; None where none does."""
     for host in sorted(run.hosts):
-        try:
-            lease = run.hosts[host].run("Get-HostFacts", deadline=30)["lease"]
-        except HostError:
-            continue
-        if lease and not lease["finished"]:
-            try:
-                key = RunKey.parse(lease["key"])
-            except ValueError:
-                continue
-            if key.estate == run.estate.name:
-                return key
+        facts = look(run, host)
+        if host in run.facts:  # while it waited, another run may have brought the estate back
+            run.facts[host] = run.facts[host].model_copy(update={"lease": facts.lease, "quiesce": facts.quiesce})
+        lease = lease_of(facts)
+        if lease is not None and lease.is_live(facts.now):
+            return host, lease
     return None
 
 
+def _held(run: Run, host: str, lease: Lease) -> Stopped:
+    return Stopped.because(
+        "lease",
+        f"{host}: another run holds {run.estate.name}: {lease.holder} for {lease.key}, until "
+        f"{lease.expires:%H:%M:%S} UTC unless it renews. Let it end, or run: billpatch recover {run.estate.name}",
+    )
+
+
+def _life(holder: str) -> Literal["alive", "dead", "unknown"]:
+    """Whether a holder's process lives: known where it is, or was, on this machine."""
+    known = Holder.parse(holder)
+    if known is None or known.machine != this_machine() or os.name != "posix":
+        return "unknown"
+    try:
+        os.kill(known.process, 0)  # asks only; on Windows it would end the process
+    except ProcessLookupError:
+        return "dead"
+    except OSError:
+        return "alive"
+    return "alive"
+
+
+def take_over(run: Run) -> dict[str, HostError]:
+    """Take the lease by force on every host that answers; answers the error of each that does not."""
+    away: dict[str, HostError] = {}
+    for host in sorted(run.hosts):
+        try:
+            join(run, host)
+        except HostError as error:
+            away[host] = error
+    return away
+
+
+def join(run: Run, host: str) -> None:
+    """Take the lease by force on one more host, and lift every host to the highest number found; raises HostError."""
+    fence = int(enter(run, host, run.fence, force=True)["fence"])
+    for other in run.joined if fence > run.fence else ():
+        with suppress(HostError):  # lifted when it answers again
+            enter(run, other, fence, force=True)
+    run.fence, run.joined = fence, (*run.joined, host)
+
+
+def look(run: Run, host: str) -> HostFacts:
+    """The host as it stands now; raises HostError."""
+    return HostFacts.of(host, run.hosts[host].run("Get-HostFacts", deadline=60))
+
+
 def keep_alive(run: Run) -> threading.Thread:
-    """Renew the lease in the background until the run stops; a lease taken over by another run stops this one."""
+    """Renew the lease in the background until the run is over; one that another run has taken over ends this one."""
 
     def renew() -> None:
-        while not run.stop.wait(SECONDS / 4):
-            for host in run.hosts.values():
-                try:
-                    answer = host.run("Update-Lease", fence=run.fence, seconds=SECONDS)
-                except HostError:
-                    continue  # a host that restarts keeps its lease; the scripts refuse whoever lost it
-                if not answer["granted"] and answer["fence"] > run.fence:
-                    run.lose_lease(f"{answer['holder']} has taken over {answer['key']}")
+        while not run.over.wait(SECONDS / 4):
+            for host in run.hosts:
+                if run.over.is_set() or renew_on(run, host):
                     return
 
     thread = threading.Thread(target=renew, name=f"lease-{run.estate.name}", daemon=True)
     thread.start()
     return thread
+
+
+def renew_on(run: Run, host: str, seconds: float = SECONDS) -> bool:
+    """Prolong the lease on one host, best effort; True where another run has taken it over."""
+    try:
+        answer = run.hosts[host].run("Update-Lease", fence=run.fence, seconds=int(seconds), deadline=_RENEWAL_SECONDS)
+    except HostError:
+        return False  # a host that restarts keeps its lease; the scripts refuse whoever lost it
+    if not answer["granted"] and answer["fence"] > run.fence:
+        run.lose_lease(f"{answer['holder']} for {answer['key']}")
+        return True
+    return False
 
 
 def give_back(run: Run, *, finished: bool) -> None:
@@ -114,7 +181,8 @@ def give_back_on(run: Run, host: str, fence: int, *, finished: bool = False) -> 
         tell("lease", host, f"the lease could not be given back and expires by itself: {error}")
 
 
-def _enter(run: Run, host: str, fence: int, *, force: bool = False) -> dict[str, Any]:
+def enter(run: Run, host: str, fence: int, *, force: bool = False) -> dict[str, Any]:
+    """What Enter-Lease answers; raises HostError."""
     return run.hosts[host].run(
-        "Enter-Lease", holder=run.holder, key=str(run.key), fence=fence, seconds=SECONDS, force=force
+        "Enter-Lease", holder=str(run.holder), key=str(run.key), fence=fence, seconds=SECONDS, force=force
     )

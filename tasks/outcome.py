@@ -11,19 +11,27 @@ from tasks.progress import tell
 from tasks.run import Run
 
 
-def conclude(run: Run, stopped: Stopped | None, back: BroughtBack, *, looked_only: bool = False) -> RunOutcome:
-    """The outcome of ``run``; pages a person through the estate's webhook where portals or hosts stay down."""
+def conclude(
+    run: Run, stopped: Stopped | None, back: BroughtBack, *, looked_only: bool = False, recovering: bool = False
+) -> RunOutcome:
+    """The outcome of ``run``; pages a person through the estate's webhook where portals or hosts stay down.
+
+    Nobody is paged by a run whose estate another has taken over: that one does, if need be.
+    """
     if stopped is None and run.lost:
         stopped = Stopped("restart", [Problem(text) for text in run.lost.values()])
     outcome = outcome_of(
         run.estate,
         run.key,
         stopped,
-        Aftermath(closed=back.closed, services=back.stopped, unreachable=back.unreachable),
+        Aftermath(closed=back.closed, services=back.stopped, unreachable=back.unreachable, left_to=back.left_to),
         run.journal.of(UpdateRecord),
         run.journal.of(CheckRecord),
         looked_only=looked_only,
+        recovering=recovering,
     )
+    if back.left_to:
+        return outcome
     if outcome.verdict in {"half-open", "failed"} and run.estate.notify.webhook:
         page(run, outcome)
     return outcome

@@ -61,10 +61,3 @@ def must_be_in_window(run: Run) -> None:
     verdict = may_start(run.estate.window, run.estate.timezone, datetime.now(UTC))
     if not verdict.allowed:
         raise Stopped.because("window", f"{run.estate.name}: {verdict.reason}. Nothing is begun outside of it.")
-
-
-def next_quiesce(run: Run) -> int:
-    """The number of the quiesce to open: one that an unfinished run left open is gone on with."""
-    known = [facts.quiesce for facts in run.facts.values() if facts.quiesce]
-    still_open = [int(quiesce["number"]) for quiesce in known if quiesce["state"] == "open"]
-    return max(still_open) if still_open else max((int(quiesce["number"]) for quiesce in known), default=0) + 1

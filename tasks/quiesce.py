@@ -12,27 +12,48 @@ from datetime import UTC, datetime
 from importlib import resources
 
 from model.outcome import Problem, Stopped
+from model.quiesce import NextQuiesce, next_quiesce
 from model.records import QuiesceRecord
+from model.reopen import SQL_BEFORE
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
 
 
-@step("open quiesce {number} on {host}")
-def open_quiesce(run: Run, host: str, number: int) -> None:
+def number(run: Run) -> NextQuiesce:
+    """Number this quiesce, from what preflight has found on the hosts."""
+    following = next_quiesce({host: facts.quiesce for host, facts in run.facts.items()})
+    run.number = following.number
+    return following
+
+
+@step("open quiesce {following.number} on {host}")
+def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
     """Number this quiesce on the host: what is recorded there from now on belongs to it."""
-    run.hosts[host].run("Set-QuiesceState", number=number, fence=run.fence, state="open")
+    run.hosts[host].run(
+        "Set-QuiesceState",
+        number=following.number,
+        fence=run.fence,
+        state="open",
+        **{"from": following.carried.get(host, 0)},
+    )
 
 
 @step("hold the Agent schedules of {host}")
 def hold_schedules(run: Run, host: str) -> tuple[str, ...]:
-    """Disable the declared Agent jobs that are enabled, and return their names; which they were is recorded first."""
+    """Disable the declared Agent jobs that are enabled, and return their names.
+
+    Which they were, and what the instance itself was, is recorded first.
+    """
     declared = set(run.estate.sql[host].agent_jobs.hold)
-    if not declared:
-        return ()
-    enabled = [job for job in run.sql[host].enabled_jobs() if job in declared]
+    facts = run.sql[host].facts()
+    enabled = [job for job in run.sql[host].enabled_jobs() if job in declared] if declared else []
     answer = run.hosts[host].run(
-        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={"agent_jobs": enabled}
+        "Set-QuiesceState",
+        number=run.number,
+        fence=run.fence,
+        state="open",
+        held={"agent_jobs": enabled, SQL_BEFORE: {"build": facts.build, "agent": facts.agent}},
     )
     # On a resumed run the record is older than this look, and knows what was enabled before the first.
     recorded = tuple(answer["quiesce"]["held"]["agent_jobs"] or ())

@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
+import time
+
+from model.lease import Holder, lease_of, unfinished
+from model.records import HostFacts
 from tasks import lease
 from tasks.bring_back import BroughtBack, bring_back
 from tasks.outcome import conclude
 from tasks.progress import tell
 from tasks.report import Written, write
 from tasks.run import Run, open_run
+from tasks.together import is_passing, said, together
 
 
-def rescue(run: Run, why: str) -> BroughtBack:
-    """Take the lease over by force, then bring back. The run that held it is refused at its next act."""
+def rescue(run: Run, why: str, flow_run: str = "") -> BroughtBack:
+    """Take the lease over by force, then bring back. The run that held it is refused at its next act.
+
+    ``flow_run`` names the one that this is for: where nothing of it is left, or a later one is at work, nothing is
+    touched. Hosts that do not answer may be restarting: at least one is waited for, up to ``restart.deadline``.
+    """
     tell("rescue", run.estate.name, f"taking over: {why}")
+    known, _ = together(run, run.hosts, lambda host: lease.look(run, host))
+    if flow_run and (owner := _not_wanted(run, known, flow_run)) is not None:
+        tell("rescue", run.estate.name, f"left to {owner}" if owner else "nothing is left to bring back")
+        return BroughtBack(left_to=owner)
     # The key stays that of the run that was cut off, so that it can be resumed.
-    run.key = lease.unfinished(run) or run.key
-    lost = lease.take_over(run)
-    back = bring_back(run)
-    back.unreachable |= lost
-    return back
+    found = unfinished(known.values(), run.estate.name)
+    run.key = found or run.key
+    if cause := _take_over(run):
+        return BroughtBack(unreachable=cause)
+    lease.keep_alive(run)
+    return bring_back(run, finished=found is None)
+
+
+def _not_wanted(run: Run, known: dict[str, HostFacts], flow_run: str) -> str | None:
+    """Whom to leave the estate to, empty where there is nothing to do; None where it must be rescued."""
+    for facts in known.values():
+        held = lease_of(facts)
+        if held is not None and held.is_live(facts.now):
+            holder = Holder.parse(held.holder)
+            return None if holder is not None and holder.flow_run == flow_run else f"{held.holder} for {held.key}"
+    if set(known) != set(run.hosts):
+        return None
+    return None if any(facts.quiesce and facts.quiesce["state"] == "open" for facts in known.values()) else ""
+
+
+def _take_over(run: Run) -> dict[str, str]:
+    """Take the lease wherever somebody answers; the causes where nobody does within the estate's deadline."""
+    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    while True:
+        away = lease.take_over(run)
+        if run.joined:
+            return {}
+        if time.monotonic() > deadline or not any(is_passing(trouble) for trouble in away.values()):
+            return {host: said(trouble) for host, trouble in away.items()}
+        tell("rescue", run.estate.name, "waiting for a host to answer")
+        run.pause()
 
 
 def recover_directly(estate: str) -> Written:
     """The same for `billpatch recover`, where there may be no Prefect at all; raises Stopped for a bad estate."""
     with open_run(estate) as run:
         back = rescue(run, "billpatch recover")
-        return write(run, conclude(run, None, back, looked_only=True))
+        return write(run, conclude(run, None, back, recovering=True))

@@ -7,12 +7,16 @@ a run needs the hosts, not Prefect.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+
+from prefect.runtime import flow_run
 
 from blocks.credential_lookup import CredentialsError, resolve
 from blocks.credentials import ShareCredentials
@@ -22,9 +26,11 @@ from blocks.s3_store import S3BackupStore
 from blocks.sql_server import SqlServer
 from blocks.web import WebClient
 from blocks.windows_host import WindowsHost
+from blocks.winrm.errors import ScriptFailed
 from model.estate import Estate, EstateFaults, MssqlPatch, S3Store, ShareStore, load_estate
 from model.journal import Journal
 from model.keys import RunKey
+from model.lease import Holder
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
 
@@ -32,21 +38,31 @@ ESTATE_STORE_BLOCK = "estates"
 ESTATES_VARIABLE = "BILLPATCH_ESTATES"
 POLL_VARIABLE = "BILLPATCH_POLL_SECONDS"
 
+_FENCE_TOO_LOW = "FenceTooLow"
+_LONGEST_ACT = 400.0
+"""Seconds that an act of a task can take on a host at most: the services that it stops have 300."""
+
 
 class Run:
     """What the steps of a runbook share. Not a record: it holds connections, and ends with ``close``."""
 
-    def __init__(self, estate: Estate, key: RunKey, credentials: Mapping[str, Any]) -> None:
+    def __init__(self, estate: Estate, key: RunKey, credentials: Mapping[str, Any], *, named: bool = True) -> None:
         self.estate = estate
         self.key = key
-        self.holder = f"{socket.gethostname()} process {os.getpid()}"
+        self.named = named
+        """Whether the key is that of a change; one that is not gives way to that of an unfinished run on the hosts."""
+        self.holder = Holder(this_machine(), os.getpid(), str(flow_run.id or ""))
         self.started = datetime.now(UTC)
         self.credentials = dict(credentials)
         self.fence = 0
+        self.joined: tuple[str, ...] = ()
+        """Hosts whose lease is ours."""
         self.number = 0
         """Number of the quiesce that backups belong to; 0 before there is one."""
         self.stop = threading.Event()
         """Set when the run's own work must end: every wait of a task watches it."""
+        self.over = threading.Event()
+        """Set when the estate is not ours any more, or the run has hung up: waits of ``bring_back`` watch it."""
         self.lease_lost = ""
         """Who has taken the estate over from this run; empty while it is ours."""
         self.lost: dict[str, str] = {}
@@ -76,6 +92,8 @@ class Run:
             if isinstance(store, S3Store)
         }
         self.web = WebClient()
+        self._turn = threading.Condition()
+        self._acting = 0
 
     @property
     def shares(self) -> tuple[ShareStore, ...]:
@@ -105,14 +123,40 @@ class Run:
         """Another run has taken over: this one stops, and leaves the estate to it."""
         self.lease_lost = to
         self.stop.set()
+        self.over.set()
 
-    def end_work(self) -> None:
-        """Have the tasks that still run end; waits of ``bring_back`` go on."""
+    def heed(self, error: BaseException) -> None:
+        """Note it where ``error`` says that another run has taken the estate over: a host has refused our fence."""
+        if isinstance(error, ScriptFailed) and error.id.startswith(_FENCE_TOO_LOW) and not self.lease_lost:
+            self.lose_lease(error.message)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Around what a task does: ``end_work`` waits for it. Raises Stopped once the run's own work is to end."""
+        with self._turn:
+            if self.stop.is_set():
+                raise Stopped.because("interruption", self.lease_lost or "not begun: the run was told to end")
+            self._acting += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._acting -= 1
+                self._turn.notify_all()
+
+    def end_work(self) -> bool:
+        """Have the tasks that still run end, and wait until they have; False if one outlasts its own deadlines.
+
+        What they do on the hosts must have come to its end before it is undone: a script that still stops services
+        would stop them again.
+        """
         self.stop.set()
+        with self._turn:
+            return self._turn.wait_for(lambda: not self._acting, _LONGEST_ACT)
 
-    def pause(self) -> None:
-        """Wait a moment between two looks."""
-        threading.Event().wait(self.poll)
+    def pause(self, stop: threading.Event | None = None) -> bool:
+        """Wait a moment between two looks; True when ``stop``, or the end of all, says not to look again."""
+        return (stop or self.over).wait(self.poll)
 
     def __enter__(self) -> Self:
         return self
@@ -123,9 +167,15 @@ class Run:
     def close(self) -> None:
         """Hang up everywhere; never raises."""
         self.stop.set()
+        self.over.set()
         for host in self.hosts.values():
             host.close()
         self.web.close()
+
+
+def this_machine() -> str:
+    """What this machine calls itself, in one word."""
+    return re.sub(r"\s+", "-", socket.gethostname()) or "unnamed"
 
 
 def read_estate(name: str) -> Estate:
@@ -153,7 +203,7 @@ def open_run(name: str, *, change: str | None = None, attempt: int = 1) -> Run:
             if change
             else RunKey.for_start(estate.name, datetime.now(UTC), attempt)
         )
-        return Run(estate, key, credentials)
+        return Run(estate, key, credentials, named=bool(change))
     raise Stopped("credentials", problems)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
@@ -22,6 +23,7 @@ from blocks.web import WebError
 from blocks.winrm.errors import HostError
 from model.outcome import Problem, Stopped
 from tasks.jobs import JobFailed, OutcomeUnknown
+from tasks.run import Run
 
 EXPECTED = (Stopped, JobFailed, OutcomeUnknown, HostError, SqlServerError, StoreError, WebError)
 """What servers do to us: told in one line. Anything else is a bug of ours, and keeps its traceback."""
@@ -31,14 +33,21 @@ R = TypeVar("R")
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Declare a task whose runs are called ``name``, a template over its parameters (``restart {host}``)."""
+    """Declare a task whose runs are called ``name``, a template over its parameters (``restart {host}``).
+
+    The first parameter of those that touch a host is the run: once it is told to end, none begins any more.
+    """
 
     def declare(function: Callable[P, R]) -> Task[P, R]:
         @functools.wraps(function)
         def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            run = args[0] if args and isinstance(args[0], Run) else None
             try:
-                return function(*args, **kwargs)
+                with run.acting() if run else nullcontext():
+                    return function(*args, **kwargs)
             except EXPECTED as error:
+                if run:
+                    run.heed(error)
                 # As a state, not as an exception: Prefect would log a traceback, and 02:00 is no time to read one.
                 failed: Any = Failed(message=str(error), data=error)
                 return failed  # type: ignore[no-any-return]

@@ -75,6 +75,7 @@ def set_quiesce_state(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         done = before is None or (before["number"] == number and before["state"] == "closed")
         if closing and done:
             return {"quiesce": before}
+        _carry(host, parameters.get("from") or 0, number)
 
         def change(record: dict[str, Any]) -> None:
             for section, value in (parameters.get("held") or {}).items():
@@ -85,6 +86,15 @@ def set_quiesce_state(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         record = update_quiesce(host, number, parameters["fence"], change)
     host.event("quiesce.close" if closing else "quiesce.open", number=number)
     return {"quiesce": record}
+
+
+def _carry(host: Host, old: int, number: int) -> None:
+    """Go on with the open record of quiesce ``old`` under another number."""
+    record = quiesce(host)
+    if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
+        record["number"] = number
+        record["held"].pop("reopening", None)
+        write_json(host, QUIESCE, record)
 
 
 # Services -------------------------------------------------------------------------------------------------------------
@@ -137,6 +147,7 @@ def stop_host_services(host: Host, parameters: dict[str, Any]) -> dict[str, Any]
     for name in order:
         seen, fault = _record(host, name), None
         if complete and seen["exists"] and seen["status"] != "Stopped":
+            assert_fence(host, parameters["fence"])
             fault = _stop(host, seen, patience)
             seen = _record(host, name)
             complete = seen["status"] == "Stopped"
