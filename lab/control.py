@@ -1,7 +1,8 @@
 """A small HTTP API by which another process looks at the lab, declares faults, restarts hosts and ends it.
 
 ``GET /state``, ``POST /faults`` (``{"name", "on", "times", "with"}``), ``DELETE /faults`` (``?name=`` for one kind),
-``POST /hosts/<name>/restart`` (``{"seconds_down"}``), ``POST /stop``. Answers are JSON. Loopback only.
+``POST /hosts/<name>/restart`` (``{"seconds_down"}``), ``POST /hosts/<name>/work`` (``{"kind": "billing" or "payments",
+"seconds"}`` of lab time: a billing run or an eCheck batch begins), ``POST /stop``. Answers are JSON. Loopback only.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Controlled(Protocol):
     def declare(self, fault: Fault) -> None: ...
     def clear_faults(self, name: str | None) -> None: ...
     def restart(self, host: str, seconds_down: float) -> None: ...
+    def work(self, host: str, kind: str, seconds: float) -> int | None: ...
     def request_stop(self) -> None: ...
 
 
@@ -74,6 +76,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     lab.declare(Fault(asked["name"], asked.get("on", "*"), asked.get("times"), asked.get("with", {})))
                 case ["hosts", name, "restart"]:
                     lab.restart(name, float(asked.get("seconds_down", 20.0)))
+                case ["hosts", name, "work"]:
+                    self._reply(200, {"number": lab.work(name, asked["kind"], float(asked.get("seconds", 60)))})
+                    return
                 case ["stop"]:
                     self._reply(200, {})
                     lab.request_stop()

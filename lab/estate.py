@@ -169,6 +169,13 @@ class Lab:
         """Restart a host, in the background; KeyError for one that is not here."""
         self.hosts[host].restart(seconds_down)
 
+    def work(self, host: str, kind: str, seconds: float) -> int | None:
+        """Begin a billing run (``billing``) or an eCheck batch (``payments``); None where its Agent job is held."""
+        work = self.hosts[host].parts["sql"].work
+        begin = {"billing": work.billing_run, "payments": work.payment_batch}[kind]
+        number: int | None = begin(seconds)
+        return number
+
     def request_stop(self) -> None:
         """Ask whoever runs the lab to end it."""
         self.stop_requested.set()

@@ -183,6 +183,7 @@ def enter_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     record = update_quiesce(host, parameters["number"], parameters["fence"], note)
     known = [next(one for one in record["sites"] if one["name"] == site["name"]) for site in seen]
     _write_page(host, page, parameters.get("retry_after_seconds", 1800))
+    _let_last_customers_in(host)
     with _changing(host) as state:
         if _find(state["pools"], MAINTENANCE) is None:
             state["pools"][MAINTENANCE] = {"state": "Started"}
@@ -197,6 +198,11 @@ def enter_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             state["sites"][MAINTENANCE]["bindings"] = kept
     _start(host, MAINTENANCE, MAINTENANCE)
     return _facts(host, [each["name"] for each in wanted])
+
+
+def _let_last_customers_in(host: Host) -> None:
+    if "iis" in host.parts:
+        host.parts["iis"].last_customers()
 
 
 def _check(wanted: dict[str, Any], site: dict[str, Any]) -> None:

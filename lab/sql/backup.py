@@ -13,9 +13,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from lab.host import Host
 from lab.sql import media
 from lab.sql import statements as st
 from lab.sql.databases import Entry
@@ -117,6 +118,7 @@ def _write(engine: Engine, job: _Job, out: Output) -> None:
     full = host.faults.strike("backup.disk_full", entry.name)
     if full is not None:
         room = int(full.get("room", len(head) + sum(map(len, pages)) * 0.45))
+        _fill(host, job.device, room)
     seconds = entry.spec.backup_seconds if entry.spec.backup_seconds is not None else instance.durations.backup
     slow = host.faults.strike("backup.slow", entry.name)
     seconds = float(slow.get("seconds", seconds * 10)) if slow is not None else seconds
@@ -140,6 +142,14 @@ def _write(engine: Engine, job: _Job, out: Output) -> None:
     if damage is not None:
         _flip(job.path, int(damage.get("at", job.written // 2)))
         host.event("backup.damaged", database=entry.name, path=job.device)
+
+
+def _fill(host: Host, device: str, room: int) -> None:
+    """Leave ``room`` bytes on the drive: whoever asks how much is free is told the same."""
+    letter = PureWindowsPath(device).drive.rstrip(":").upper()
+    with host.edit("drives.json") as drives:
+        if letter in drives:
+            drives[letter]["free"] = room
 
 
 def _put(engine: Engine, job: _Job, file: Any, data: bytes, room: int) -> None:

@@ -117,7 +117,10 @@ class SqlInstance:
         return facts.server_properties(self).get(name.casefold())
 
     def feature(self, name: str) -> bool:
-        return name in self._features
+        """Whether it has what preflight refuses; the fault ``sql.feature`` (``feature``) gives it that later."""
+        return (
+            name in self._features or self.host.faults.strike("sql.feature", self.host.name, feature=name) is not None
+        )
 
     def now(self) -> datetime:
         """Local time of the server, with its offset; T-SQL's GETDATE() loses the offset, as in life."""
@@ -346,8 +349,11 @@ class SqlInstance:
 
     # Bookkeeping -------------------------------------------------------------------------------------------------------------
 
-    def record(self, session: Session, text: str) -> None:
-        """Every batch goes to the audit trail and to ``sql-batches.jsonl``, without passwords."""
+    def record(self, session: Session, text: str, *, refused: int | None = None) -> None:
+        """Every batch goes to the audit trail and to ``sql-batches.jsonl``, without passwords.
+
+        Once more with the error's number where its text was ``refused`` before anything of it ran.
+        """
         for login in self.logins.values():
             if login.password:
                 text = text.replace(login.password.replace("'", "''"), "***")
@@ -358,13 +364,16 @@ class SqlInstance:
                 "build": self.build,
                 "database": session.database,
                 "remote": session.remote,
+                "program": session.program,
                 "sql": text,
+                **({"refused": refused} if refused is not None else {}),
             },
             ensure_ascii=False,
         )
         with self._lock, (self.host.audit.path.parent / "sql-batches.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        self.host.event("sql.batch", effect=False, user=session.login, database=session.database, text=text)
+        if refused is None:
+            self.host.event("sql.batch", effect=False, user=session.login, database=session.database, text=text)
 
     def log(self, text: str, number: int | None = None) -> None:
         """A line in ERRORLOG."""

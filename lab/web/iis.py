@@ -9,7 +9,8 @@ The configuration is the host's ``iis.json``::
      "modules": ["RewriteModule"]}
 
 Whoever changes that file calls ``reload()``. Faults: ``web.error`` (on a site, or host/site; ``status``), ``web.slow``
-(the same; ``seconds`` of lab time), ``pool.stuck`` (on a pool; ``seconds``).
+(the same; ``seconds`` of lab time), ``pool.stuck`` (on a pool; ``seconds``), ``payments.late`` (on the host; ``seconds``:
+customers submit an eCheck batch of that length just before the maintenance page takes their portal).
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ class Iis:
         """Go down with the machine (or with the lab): every port closes, every worker ends."""
         self._end_workers()
         self._listen({})
+
+    def last_customers(self) -> None:
+        """The maintenance page is about to go up: whoever was quicker has submitted payments."""
+        late = self._host.faults.strike("payments.late", self._host.name)
+        instance: Any = self._sql()
+        if late is not None and instance is not None:
+            instance.work.payment_batch(float(late.get("seconds", 60)))
 
     def service(self, name: str, started: bool) -> None:
         """Follow the services W3SVC and WAS."""
