@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from prefect import Flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.deployments import run_deployment
 from prefect.logging import get_logger
+
+RESCUER = "recover-estate"
 
 
 def call_for_rescue(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
@@ -17,17 +19,23 @@ def call_for_rescue(flow: Flow[..., object], flow_run: FlowRun, state: State) ->
     logger = get_logger("billpatch")
     if not estate:
         return
+    if flow_run.deployment_id is None:
+        # Started by hand: whoever did sits before the terminal that says how it ended.
+        logger.warning("%s: %s. To bring the estate back: billpatch recover %s", flow_run.name, state.name, estate)
+        return
     try:
-        run_deployment(
-            f"recover-estate/{_deployment(flow_run)}",
-            parameters={"estate": estate, "why": f"{flow.name} {flow_run.name}: {state.name}"},
-            timeout=0,
-            as_subflow=False,
-        )
+        with get_client(sync_client=True) as client:
+            # Deployments of one estate share their name: patch-estate/acme-billing, recover-estate/acme-billing.
+            name = client.read_deployment(flow_run.deployment_id).name
+            client.create_flow_run_from_deployment(
+                client.read_deployment_by_name(f"{RESCUER}/{name}").id,
+                parameters={
+                    "estate": estate,
+                    "why": f"{flow.name} '{flow_run.name}': {state.name}",
+                    "flow_run": str(flow_run.id),
+                },
+                # Prefect may call twice: from the worker, and from the run's own process.
+                idempotency_key=f"{RESCUER} {flow_run.id} {flow_run.run_count}",
+            )
     except Exception as error:  # noqa: BLE001 - a hook that raises helps nobody; the person is told what to type
         logger.warning("No rescue could be started (%s). Run: billpatch recover %s", type(error).__name__, estate)
-
-
-def _deployment(flow_run: FlowRun) -> str:
-    """Deployments of one estate share their name: ``patch-estate/acme-billing``, ``recover-estate/acme-billing``."""
-    return str((flow_run.parameters or {})["estate"])

@@ -70,10 +70,10 @@ def _wait_for_own(run: Run) -> bool:
         first = seen.setdefault((host, lease.holder), lease)
         if lease.key != str(run.key) or lease.expires != first.expires:
             raise _held(run, host, lease)
-        life = _life(lease.holder)
-        if life == "dead":
+        alive = life(lease.holder)
+        if alive == "dead":
             return True
-        if life == "alive":
+        if alive == "alive":
             raise _held(run, host, lease)
         if lease is first:
             tell("lease", host, f"waiting for the lease of {lease.holder}, until {lease.expires:%H:%M:%S} UTC")
@@ -102,7 +102,7 @@ def _held(run: Run, host: str, lease: Lease) -> Stopped:
     )
 
 
-def _life(holder: str) -> Literal["alive", "dead", "unknown"]:
+def life(holder: str) -> Literal["alive", "dead", "unknown"]:
     """Whether a holder's process lives: known where it is, or was, on this machine."""
     known = Holder.parse(holder)
     if known is None or known.machine != this_machine() or os.name != "posix":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from model.lease import Holder, lease_of, unfinished
+from model.lease import Holder, Lease, lease_of, unfinished
 from model.records import HostFacts
 from tasks import lease
 from tasks.bring_back import BroughtBack, bring_back
@@ -18,12 +18,12 @@ from tasks.together import is_passing, said, together
 def rescue(run: Run, why: str, flow_run: str = "") -> BroughtBack:
     """Take the lease over by force, then bring back. The run that held it is refused at its next act.
 
-    ``flow_run`` names the one that this is for: where nothing of it is left, or a later one is at work, nothing is
-    touched. Hosts that do not answer may be restarting: at least one is waited for, up to ``restart.deadline``.
+    ``flow_run`` names the one that this is for: where nothing of it is left, or where it or another run is alive, nothing
+    is touched. Hosts that do not answer may be restarting: at least one is waited for, up to ``restart.deadline``.
     """
     tell("rescue", run.estate.name, f"taking over: {why}")
-    known, _ = together(run, run.hosts, lambda host: lease.look(run, host))
-    if flow_run and (owner := _not_wanted(run, known, flow_run)) is not None:
+    known = _look(run)
+    if flow_run and (owner := _left_to(run, known, flow_run)) is not None:
         tell("rescue", run.estate.name, f"left to {owner}" if owner else "nothing is left to bring back")
         return BroughtBack(left_to=owner)
     # The key stays that of the run that was cut off, so that it can be resumed.
@@ -35,16 +35,36 @@ def rescue(run: Run, why: str, flow_run: str = "") -> BroughtBack:
     return bring_back(run, finished=found is None)
 
 
-def _not_wanted(run: Run, known: dict[str, HostFacts], flow_run: str) -> str | None:
-    """Whom to leave the estate to, empty where there is nothing to do; None where it must be rescued."""
-    for facts in known.values():
-        held = lease_of(facts)
-        if held is not None and held.is_live(facts.now):
-            holder = Holder.parse(held.holder)
-            return None if holder is not None and holder.flow_run == flow_run else f"{held.holder} for {held.key}"
+def _look(run: Run) -> dict[str, HostFacts]:
+    return together(run, run.hosts, lambda host: lease.look(run, host))[0]
+
+
+def _left_to(run: Run, known: dict[str, HostFacts], flow_run: str) -> str | None:
+    """Whom to leave the estate to, empty where there is nothing to do; None where it must be rescued.
+
+    A lease is held by a live run where its process is here, or where it is renewed.
+    """
+    first: Lease | None = None
+    while (held := _live(known)) is not None:
+        holder = Holder.parse(held.holder)
+        life = lease.life(held.holder)
+        renewed = first is not None and held.expires != first.expires
+        if holder is None or holder.flow_run != flow_run or life == "alive" or renewed:
+            return f"{held.holder} for {held.key}"
+        if life == "dead":
+            return None
+        first = first or held
+        run.pause()
+        known |= _look(run)
     if set(known) != set(run.hosts):
         return None
     return None if any(facts.quiesce and facts.quiesce["state"] == "open" for facts in known.values()) else ""
+
+
+def _live(known: dict[str, HostFacts]) -> Lease | None:
+    """A lease that is held, of those that the hosts have."""
+    leases = ((lease_of(facts), facts.now) for _, facts in sorted(known.items()))
+    return next((held for held, now in leases if held is not None and held.is_live(now)), None)
 
 
 def _take_over(run: Run) -> dict[str, str]:
