@@ -168,7 +168,9 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
                 if problems:
                     run.lose(host, problems)
             before = [future for host, future in going.items() if host not in run.lost]
-        settle("restart", [After(before).submit(restart.recycle, run, host) for host in restart.left_up(run, wave, hosts)])
+        settle(
+            "restart", [After(before).submit(restart.recycle, run, host) for host in restart.left_up(run, wave, hosts)]
+        )
 
 
 def check(run: Run) -> None:

@@ -238,6 +238,8 @@ class RunOutcome(Record):
     problems: tuple[str, ...] = ()
     next_command: str | None = None
     """The exact next command for a person; None where there is nothing to do."""
+    way_back: tuple[str, ...] = ()
+    """What a person can do about a half-patched SQL Server, the gentlest first."""
 
     @property
     def succeeded(self) -> bool:

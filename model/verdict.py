@@ -25,6 +25,8 @@ class Aftermath:
     """Services that stay stopped."""
     unreachable: Mapping[str, str] = field(default_factory=dict)
     """Hosts that do not answer."""
+    way_back: tuple[str, ...] = ()
+    """What a person can do about a half-patched SQL Server, the gentlest first."""
     left_to: str = ""
     """The run that has taken the estate over, and brings it back."""
 
@@ -54,10 +56,14 @@ def outcome_of(
     failed = [u for u in updates if u.result == "failed"]
     lost_checks = [c for c in checks if c.status == "failed"]
     found = [*stopped.problems] if stopped else []
-    found += [Problem(f"{u.host}: {u.title} was not installed{f': {u.remark}' if u.remark else ''}") for u in failed]
+    found += [
+        Problem(f"{u.host}: {u.title} was not installed{f': {u.remark}' if u.remark else ''}")
+        for u in failed
+        if not any(u.host in problem.message and u.title in problem.message for problem in found)
+    ]
     found += [Problem(f"{c.host}: check '{c.name}' failed: {c.detail}") for c in lost_checks]
-    found += [Problem(f"{what} is closed: {why}") for what, why in aftermath.closed.items()]
-    found += [Problem(f"service {what} is stopped: {why}") for what, why in aftermath.services.items()]
+    found += [Problem(f"{what}: closed, {why}", what) for what, why in aftermath.closed.items()]
+    found += [Problem(f"{what}: stopped, {why}", what) for what, why in aftermath.services.items()]
     found += [
         Problem(why)
         for host, why in aftermath.unreachable.items()
@@ -82,6 +88,7 @@ def outcome_of(
         changed=changed,
         problems=tuple(problems),
         next_command=_next(estate, key, verdict, aftermath, stopped),
+        way_back=aftermath.way_back,
     )
 
 

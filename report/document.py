@@ -34,6 +34,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "changed": list(outcome.changed),
         "problems": list(outcome.problems),
         "next_command": outcome.next_command,
+        "way_back": list(outcome.way_back),
         "totals": {
             "backups": len(report.backups),
             "backups_whole": report.whole_backups,

@@ -133,7 +133,8 @@ class _Writer:
     def end(self, report_path: str | None) -> Iterator[Text]:
         """What people copy is never cut: it stands on a line of its own, or goes on in the next."""
         url, command = self.report.flow_run_url, self.report.outcome.next_command
-        for name, value, style in (("Report", report_path, ""), ("Prefect", url, ""), ("Next", command, "bold")):
+        ways = (("Way back", line, "") for line in self.report.outcome.way_back)
+        for name, value, style in (*ways, ("Report", report_path, ""), ("Prefect", url, ""), ("Next", command, "bold")):
             if not value:
                 continue
             text = one_line(value)

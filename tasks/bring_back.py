@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,11 @@ from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
-from model.reopen import REOPENING, Begun, Reopening, begun_on, reopening
+from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, reopening
 from tasks import checks, lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
+from tasks.sql_patch import must_be_whole, ways_back
 from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
 
 Held = dict[str, dict[str, Any]]
@@ -48,6 +50,8 @@ class BroughtBack:
     unreachable: dict[str, str] = field(default_factory=dict)
     """Hosts that do not answer, and how."""
     checks: list[CheckRecord] = field(default_factory=list)
+    way_back: tuple[str, ...] = ()
+    """What a person can do about a SQL Server that is half-patched."""
     begun: bool = False
     """Whether anything had been begun that is not simply undone."""
     left: set[str] = field(default_factory=set)
@@ -187,45 +191,83 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     lost = dict.fromkeys(back.unreachable, "the host does not answer") | unsettled
     sql: dict[str, str] = {}
     if held and (begun.anything or set(lost) & set(run.sql)):
+        _hold_services(run, held)
         sql = _sql_problems(run, held, begun, lost)
+        back.way_back = tuple(line for host, why in sql.items() for line in ways_back(run, host, held.get(host), why))
         _refresh_sites(run, held)
         back.checks = _must_checks(run, lost)
     verdict = reopening(run.estate, begun, sql, back.checks, lost)
     if verdict.services is None or None in verdict.sites.values():
         _mark_reopening(run, held)
     _reopen(run, held, verdict, back)
+    app = run.estate.engageip.host
     if verdict.services is None:
         _release_schedules(run, held, back)
         _start_services(run, held, back)
-    elif held:
+    elif app in held and not _released(held[app]):
         back.stopped |= dict.fromkeys(run.estate.engageip.services, verdict.services)
         back.left |= set(held)
     return set()
 
 
-def _mark_reopening(run: Run, held: Held) -> None:
-    """Write down that customers may be at work from now on: the backups of this quiesce do not count any more."""
+def _released(quiesce: Mapping[str, Any]) -> bool:
+    """Whether the billing services of the host run again, although something else of it is still held."""
+    return RELEASED in (quiesce.get("held") or {})
 
-    def mark(host: str) -> None:
+
+def _hold_services(run: Run, held: Held) -> None:
+    """Stop again what a boot has started: billing waits for its proof, and starts anew after SQL Server."""
+    ours = {name.casefold() for name in run.estate.engageip.services}
+    names = {
+        host: [s["name"] for s in quiesce.get("services") or () if s["name"].casefold() in ours]
+        for host, quiesce in held.items()
+        if not _released(quiesce)
+    }
+
+    def hold(host: str) -> None:
         run.hosts[host].run(
-            "Set-QuiesceState", number=held[host]["number"], fence=run.fence, state="open", held={REOPENING: True}
+            "Stop-HostServices",
+            names=names[host],
+            number=held[host]["number"],
+            fence=run.fence,
+            timeout_seconds=_SERVICE_SECONDS,
+            deadline=_SERVICE_SECONDS + 30,
         )
 
-    together(run, held, mark)
+    _, troubles = together(run, (host for host in names if names[host]), hold)
+    for host, trouble in troubles.items():
+        tell("bring back", host, said(trouble))
+
+
+def _mark_reopening(run: Run, held: Held) -> None:
+    """Write down that customers may be at work from now on: the backups of this quiesce do not count any more."""
+    _mark(run, held, REOPENING, held)
+
+
+def _mark(run: Run, held: Held, section: str, hosts: Iterable[str]) -> None:
+    def mark(host: str) -> None:
+        run.hosts[host].run(
+            "Set-QuiesceState", number=held[host]["number"], fence=run.fence, state="open", held={section: True}
+        )
+
+    together(run, hosts, mark)
 
 
 def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -> dict[str, str]:
-    """Start every SQL Server that was stopped, wait until it is ready, and say which is not as it must be."""
+    """Start every SQL Server that does not run, wait until it is ready, and say which is not as it must be."""
     problems = {host: f"{host}: {why}" for host, why in lost.items() if host in run.sql}
     for host in set(run.sql) - set(problems):
         deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
-        ours = readiness.sql_services(run.estate.sql[host].instance)
-        ran = [s["name"] for s in (held.get(host) or {}).get("services") or () if s["status"] == "Running"]
+        before = readiness.sql_before(held.get(host))
+        agent, engine = readiness.sql_services(run.estate.sql[host].instance)
         try:
-            names = [name for name in reversed(ours) if name in ran]
-            if names:
-                _start(run, host, names)
-            readiness.await_sql(run, host, deadline, build=begun.builds.get(host), stop=run.over)
+            if host in begun.installs or host in begun.builds:
+                with suppress(Stopped):  # whether it has come up, and why not, is for await_sql to say
+                    _start(run, host, [engine, *([agent] if before.agent else [])])
+            running = readiness.await_sql(
+                run, host, deadline, known=readiness.Before(agent=before.agent), stop=run.over
+            )
+            must_be_whole(run, host, held.get(host) or {}, running)
         except (Stopped, HostError, SqlServerError) as trouble:
             run.heed(trouble)
             problems[host] = said(trouble)
@@ -303,9 +345,10 @@ def _start_services(run: Run, held: Held, back: BroughtBack) -> None:
         _start(run, host, ran[host])
         tell("bring back", host, f"running again: {', '.join(ran[host])}")
 
-    _, troubles = together(run, (host for host in ran if ran[host]), start)
+    started, troubles = together(run, (host for host in ran if ran[host]), start)
     back.stopped |= {f"services of {host}": said(trouble) for host, trouble in troubles.items()}
     back.left |= set(troubles)
+    _mark(run, held, RELEASED, started)
 
 
 def _start(run: Run, host: str, names: list[str]) -> None:

@@ -24,7 +24,13 @@ def conclude(
         run.estate,
         run.key,
         stopped,
-        Aftermath(closed=back.closed, services=back.stopped, unreachable=back.unreachable, left_to=back.left_to),
+        Aftermath(
+            closed=back.closed,
+            services=back.stopped,
+            unreachable=back.unreachable,
+            way_back=back.way_back,
+            left_to=back.left_to,
+        ),
         run.journal.of(UpdateRecord),
         run.journal.of(CheckRecord),
         looked_only=looked_only,
@@ -42,7 +48,8 @@ def page(run: Run, outcome: RunOutcome) -> None:
     name = run.estate.notify.webhook
     if name is None:
         return
-    text = "\n".join([outcome.headline, *outcome.problems, f"Next: {outcome.next_command}"])
+    lines = [outcome.headline, *outcome.problems, *outcome.way_back, f"Next: {outcome.next_command}"]
+    text = "\n".join(lines)
     try:
         Webhook(run.credentials[name]).post({"text": text, "outcome": outcome.model_dump(mode="json")})
     except WebhookFailed as failed:

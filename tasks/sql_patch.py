@@ -146,8 +146,9 @@ def must_be_whole(run: Run, host: str, quiesce: Mapping[str, Any], engine: str) 
         )
 
 
-def ways_back(run: Run, host: str, quiesce: Mapping[str, Any], problem: str) -> tuple[str, ...]:
+def ways_back(run: Run, host: str, quiesce: Mapping[str, Any] | None, problem: str) -> tuple[str, ...]:
     """What a person can do about an instance on which a patch was begun and which is not as it must be; else nothing."""
+    quiesce = quiesce or {}
     wanted = begun_on({host: quiesce}).builds.get(host)
     if wanted is None:
         return ()

@@ -93,7 +93,8 @@ def _carry(host: Host, old: int, number: int) -> None:
     record = quiesce(host)
     if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
         record["number"] = number
-        record["held"].pop("reopening", None)
+        for section in ("reopening", "released"):
+            record["held"].pop(section, None)
         write_json(host, QUIESCE, record)
 
 

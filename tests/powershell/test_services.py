@@ -181,6 +181,18 @@ def test_held_sections_are_recorded_once(hosts: Any) -> None:
     same_state(hosts)
 
 
+def test_an_open_record_goes_on_under_another_number(hosts: Any) -> None:
+    """It keeps what it tells of before, and forgets what a reopening had given back; a closed one is not carried on."""
+    held = {"agent_jobs": ["a"], "reopening": True, "released": True, "installing": {"round": 1}}
+    hosts.run("Set-QuiesceState", {"number": 3, "fence": 2, "held": held}).agree(*TIMES)
+    after = hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "from": 3}).agree(*TIMES)["quiesce"]
+    assert (after["number"], after["held"]) == (4, {"agent_jobs": ["a"], "installing": {"round": 1}})
+    hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "state": "closed"}).agree(*TIMES)
+    fresh = hosts.run("Set-QuiesceState", {"number": 5, "fence": 2, "from": 4}).agree(*TIMES)["quiesce"]
+    assert (fresh["number"], fresh["held"]) == (5, {})
+    same_state(hosts)
+
+
 def test_nothing_to_close_is_closed(hosts: Any) -> None:
     """A host that never was made quiet answers so."""
     assert hosts.run("Get-QuiesceState").agree() == {"quiesce": None}

@@ -96,6 +96,15 @@ def test_the_first_screen_answers(bad: Report) -> None:
     assert places == sorted(places)
 
 
+def test_a_way_back_is_told_line_by_line(bad: Report) -> None:
+    """A person at night copies the lines: in the page, in Markdown, in the document."""
+    line = "sql01: or take it off: cu32.exe /Action=RemovePatch"
+    told = dataclasses.replace(bad, outcome=bad.outcome.model_copy(update={"way_back": (line,)}))
+    assert line in words(told)
+    assert "RemovePatch" in read(told)
+    assert as_json(told)["way_back"] == [line]
+
+
 def test_page_and_markdown_tell_every_record(good: Report) -> None:
     """Backups with path and hash, updates with evidence, restarts with downtime, checks, quiesce, plan."""
     for text in (words(good), read(good)):
@@ -158,6 +167,7 @@ def test_the_document_is_json_with_stable_keys(any_report: Report) -> None:
     assert list(document) == [
         "schema", "estate", "run_key", "occasion", "attempt", "timezone", "started", "ended", "seconds",
         "flow_run_url", "verdict", "succeeded", "headline", "up", "down", "changed", "problems", "next_command",
+        "way_back",
         "totals", "plan", "quiesces", "backups", "not_in_backup", "updates", "restarts", "checks", "steps",
     ]  # fmt: skip
 
