@@ -70,10 +70,10 @@ def _wait_for_own(run: Run) -> bool:
         first = seen.setdefault((host, lease.holder), lease)
         if lease.key != str(run.key) or lease.expires != first.expires:
             raise _held(run, host, lease)
-        alive = life(lease.holder)
-        if alive == "dead":
+        state = life(lease.holder)
+        if state == "dead":
             return True
-        if alive == "alive":
+        if state == "alive":
             raise _held(run, host, lease)
         if lease is first:
             tell("lease", host, f"waiting for the lease of {lease.holder}, until {lease.expires:%H:%M:%S} UTC")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 from model.lease import Holder, Lease, lease_of, unfinished
 from model.records import HostFacts
@@ -13,6 +14,9 @@ from tasks.progress import tell
 from tasks.report import Written, write
 from tasks.run import Run, open_run
 from tasks.together import is_passing, said, together
+
+_RENEWED = timedelta(seconds=10)
+"""By how much a lease is prolonged at least; the leases of two hosts differ by less."""
 
 
 def rescue(run: Run, why: str, flow_run: str = "") -> BroughtBack:
@@ -48,7 +52,7 @@ def _left_to(run: Run, known: dict[str, HostFacts], flow_run: str) -> str | None
     while (held := _live(known)) is not None:
         holder = Holder.parse(held.holder)
         life = lease.life(held.holder)
-        renewed = first is not None and held.expires != first.expires
+        renewed = first is not None and held.expires - first.expires > _RENEWED
         if holder is None or holder.flow_run != flow_run or life == "alive" or renewed:
             return f"{held.holder} for {held.key}"
         if life == "dead":
