@@ -209,6 +209,11 @@ class SqlServer:
         """The rows of msdb's backup history for one backup file, oldest first; times are naive and in UTC."""
         return self.query(statements.BACKUP_ROWS, device)
 
+    def data_bytes(self, database: str) -> int | None:
+        """Bytes that the data files of a database take; None where there is none of that name."""
+        (row,) = self.query(statements.DATA_BYTES, database)
+        return None if row["bytes"] is None else int(row["bytes"])
+
     def enabled_jobs(self) -> tuple[str, ...]:
         """The Agent jobs that are enabled, by name."""
         return _names(self.query(statements.ENABLED_JOBS))

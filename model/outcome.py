@@ -20,8 +20,13 @@ class Problem:
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """The problem that an exception tells; its class is named only where it says nothing itself."""
-        return cls(" ".join(str(error).split()) or type(error).__name__)
+        """The problem that an exception tells; its class is named only where it says nothing itself.
+
+        Errors of a host begin with its name: two hosts that refuse one password are one problem.
+        """
+        message = " ".join(str(error).split()) or type(error).__name__
+        host = str(getattr(error, "host", ""))
+        return cls(message, host if message.startswith(f"{host}: ") else "")
 
 
 class Stopped(Exception):  # noqa: N818 - the runbook stops, which is not an error of the program

@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blocks.s3_errors import StoreError
+from blocks.sql_errors import SqlServerError
 from blocks.winrm.errors import HostError
 from model.estate import BackupItem, S3Store, ShareStore
 from model.gate import GateVerdict, may_patch
 from model.keys import job_id
 from model.outcome import Problem, Stopped
-from model.records import BackupRecord, QuiesceRecord
+from model.records import BackupRecord, HostFacts, QuiesceRecord
 from model.sql.backup import judge
 from model.sql.statements import backup_statement, verify_statement
 from model.stores import object_name, windows_path
@@ -57,7 +58,9 @@ def back_up_database(run: Run, item: BackupItem) -> list[BackupRecord]:
     with _staging(run, item, path):
         made = _statement(run, item, "backup", backup_statement(item.subject, path))
         if made["errors"]:
-            raise Stopped.because("backup", judge(item.host, item.subject, path=path, backup=made).reason)
+            needs, free = _room(run, item, path)
+            verdict = judge(item.host, item.subject, path=path, backup=made, needs=needs, free=free)
+            raise Stopped.because("backup", verdict.reason)
         verified = _statement(run, item, "verify", verify_statement(path))
         measured = _job(run, item, "measure", "Measure-BackupFile", {"path": path})
         verdict = judge(
@@ -108,6 +111,16 @@ def _statement(run: Run, item: BackupItem, step_name: str, statement: str) -> di
     parameters = {"server": server, "database": "master", "statement": statement}
     secrets = {"username": login.username, "password": login.password}
     return _job(run, item, step_name, "Invoke-SqlStatement", parameters, secrets)
+
+
+def _room(run: Run, item: BackupItem, path: str) -> tuple[int | None, int | None]:
+    """Bytes that the backup may need, and that are free for it now, as far as anybody can be asked."""
+    try:
+        needs = run.sql[item.host].data_bytes(item.subject)
+        facts = HostFacts.of(item.host, run.hosts[item.host].run("Get-HostFacts"))
+    except (SqlServerError, HostError):
+        return None, None
+    return needs, next((drive.free for drive in facts.drives if drive.letter.upper() == path[0].upper()), None)
 
 
 def _stopped(item: BackupItem, why: str) -> Stopped:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from blocks.web import WebError
+from blocks.winrm.errors import HostError
 from model.outcome import Problem, Stopped
 from model.preflight import host_problems, sql_problems
 from model.records import HostFacts
 from model.sql.facts import SqlFacts
+from model.verdicts import judge_http
 from model.window import may_start
+from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
 
@@ -36,8 +40,29 @@ def look_at_bucket(run: Run, store: str) -> None:
 
 @step("look at {site} on {node}")
 def look_at_site(run: Run, site: str, node: str) -> None:
-    """That the private check URL answers before anything is touched: afterwards it must prove that the site works."""
-    run.web.get(run.estate.check_url(site, node))
+    """That the private check URL shows the site before anything is touched: afterwards it must prove that it works.
+
+    A site that an unfinished run has left behind the maintenance page may be broken: going on with that run mends it.
+    """
+    url = run.estate.check_url(site, node)
+    try:
+        verdict = judge_http(run.web.get(url))
+        why = "" if verdict.status == "passed" else f"{url} {verdict.detail}"
+    except WebError as error:
+        why = str(error).rstrip(".")
+    if why and _is_quiet(run, node):
+        tell("preflight", node, f"{site} was left so by an unfinished run: {why}")
+    elif why:
+        fix = f"Mend the site, or correct the check_url of {site}, by which it is proved to work after patching."
+        raise Stopped.because("preflight", f"{site} on {node}: {why}. {fix}")
+
+
+def _is_quiet(run: Run, host: str) -> bool:
+    try:
+        quiesce = run.hosts[host].run("Get-QuiesceState")["quiesce"]
+    except HostError:
+        return False
+    return bool(quiesce) and quiesce["state"] == "open"
 
 
 def site_nodes(run: Run) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from model.outcome import Problem, Stopped
 from model.quiesce import NextQuiesce, next_quiesce
 from model.records import QuiesceRecord
 from model.reopen import SQL_BEFORE
+from model.words import duration_text
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
@@ -72,21 +73,21 @@ def wait_until_quiet(run: Run, host: str) -> tuple[str, ...]:
     quiet = run.estate.quiet
     deadline = time.monotonic() + quiet.deadline.total_seconds()
     waited: dict[str, None] = {}
+    said: list[str] = []
     while running := run.sql[host].running_work(tuple(query for query in quiet.busy if query.on == host)):
-        waited |= dict.fromkeys(running)
-        tell("quiesce", host, f"waiting for {', '.join(running)}")
-        if time.monotonic() > deadline or run.stop.wait(min(quiet.poll.total_seconds(), run.poll)):
-            break
-    if running:
-        raise Stopped(
-            "quiesce",
-            [
-                Problem(
-                    f"{host}: still running after {quiet.deadline}: {', '.join(running)}. "
-                    "Let it end or raise quiet.deadline, then run again."
-                )
-            ],
-        )
+        names = [one.rpartition(" (")[0] for one in running]
+        waited |= dict.fromkeys(names)
+        if names != said:
+            said = names
+            tell("quiesce", host, f"waiting for {', '.join(running)}")
+        if time.monotonic() > deadline:
+            raise Stopped.because(
+                "quiesce",
+                f"{host}: still running after {duration_text(quiet.deadline)}, and not cut: {', '.join(running)}. "
+                "Let it end or raise quiet.deadline, then run again.",
+            )
+        if run.stop.wait(min(quiet.poll.total_seconds(), run.poll)):
+            raise Stopped.because("quiesce", f"{host}: asked to stop while it waited for {', '.join(names)}")
     return tuple(waited)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 FINISHED, VALID = 3014, 3262
 _NO_SPACE, _NO_DEVICE = (3202, 18210), (3201, 18204)
-_GIB = 1024**3
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,19 @@ def _verification(verify: Mapping[str, Any], path: str) -> str | None:
 
 
 def _room(needs: int | None, free: int | None) -> str:
-    said = []
-    if needs is not None:
-        said.append(f"needs {needs / _GIB:.0f} GB")
-    if free is not None:
-        said.append(f"has {free / _GIB:.0f} GB")
+    told = {"needs": needs, "has": free}
+    said = [f"{verb} {_size(size)}" for verb, size in told.items() if size is not None]
     return f" ({', '.join(said)})" if said else ""
+
+
+def _size(size: int) -> str:
+    """Bytes as an administrator reads them: 41 GB, 1.5 GB, 320 MB."""
+    value, unit = float(size), "bytes"
+    for unit in ("KB", "MB", "GB"):  # noqa: B007 - the unit that it stops at is the answer
+        value /= 1024
+        if value < 1000:
+            break
+    return f"{value:.0f} {unit}" if value >= 10 or value == int(value) else f"{value:.1f} {unit}"
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

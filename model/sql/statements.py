@@ -93,6 +93,13 @@ WHERE x.is_user_transaction = 1 AND s.session_id <> @@SPID
 ORDER BY s.session_id
 """
 
+# What is allocated for data is the most that a backup without compression can need.
+DATA_BYTES = """
+SELECT SUM(CAST(size AS bigint)) * 8192 AS bytes
+FROM sys.master_files
+WHERE database_id = DB_ID(?) AND type_desc = N'ROWS'
+"""
+
 BACKUP_ROWS = """
 SELECT b.database_name, b.type, b.backup_size, b.compressed_backup_size, b.is_snapshot, b.is_damaged, b.is_copy_only,
        b.has_backup_checksums, CONVERT(nvarchar(40), b.first_lsn) AS first_lsn, m.physical_device_name,
