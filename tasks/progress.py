@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
@@ -55,9 +56,12 @@ def tell(stage: str, subject: str, message: str, percent: float | None = None) -
 
 
 def publish(key: str, markdown: str, description: str) -> None:
-    """Show ``markdown`` as an artifact of the current run; best effort, never an error, at most ten seconds."""
+    """Show ``markdown`` as an artifact of the current run; best effort, never an error, at most ten seconds.
+
+    Where no flow runs there is nobody to show it to, and asking Prefect would start a server.
+    """
     global _silent_until  # noqa: PLW0603 - one API per process
-    if time.monotonic() < _silent_until:
+    if time.monotonic() < _silent_until or FlowRunContext.get() is None:
         return
     failed: list[str] = []
 
