@@ -1,0 +1,191 @@
+"""The promises of DESIGN.md, judged by the lab's own audit trail.
+
+Each ``assert_promise_…`` takes the trail (``lab.audit(effects_only=False)``) and the estate; the flow tests call them
+after every night, good or bad. The tests here show that each of them fails on a trail that breaks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from model.estate import Estate, load_estate
+
+Event = dict[str, Any]
+Trail = Sequence[Event]
+
+# Promise 2: SQL Server is ready before IIS restarts ------------------------------------------------------------------
+
+_SQL_STATES = {"host.shutdown", "host.boot", "sql.down", "sql.starting", "sql.script_upgrade_failed", "sql.ready"}
+
+
+def _last(trail: Iterable[Event], *names: str) -> Event | None:
+    return next((each for each in reversed(list(trail)) if each["event"] in names), None)
+
+
+def sql_is_ready(before: Trail, host: str) -> bool:
+    """Whether the SQL Server of ``host`` was ready at the end of ``before``, with the newest build that it was given."""
+    own = [each for each in before if each["host"] == host]
+    state, patched = _last(own, *_SQL_STATES), _last(own, "sqlpatch.install")
+    if state is None:
+        return patched is None  # it has run since before the trail began
+    return state["event"] == "sql.ready" and (patched is None or state["build"] == patched["build"])
+
+
+def assert_promise_2(trail: Trail, estate: Estate) -> None:
+    """No IIS host goes down before every SQL Server that it depends on is ready after its own restart."""
+    for number, event in enumerate(trail):
+        if event["event"] != "host.shutdown" or event["host"] not in estate.hosts_with("iis"):
+            continue
+        before = trail[:number]
+        for needed in set(estate.dependencies_of(event["host"])) & set(estate.sql):
+            own = [each for each in before if each["host"] == needed]
+            assert sql_is_ready(before, needed), f"{event['host']} went down while {needed} was not ready"
+            changed, booted = _last(own, "sqlpatch.install", "update.install"), _last(own, "host.boot")
+            assert changed is None or (booted is not None and booted["n"] > changed["n"]), (
+                f"{event['host']} went down before {needed} was restarted for what was installed there"
+            )
+
+
+# Promise 7: what is half-patched is not reopened ---------------------------------------------------------------------
+
+_BEGUN = {"sqlpatch.start", "update.install", "host.restart_requested"}
+
+
+def assert_promise_7(trail: Trail, estate: Estate) -> None:
+    """Once an install has begun, sites open and billing services start only behind what proves that they may.
+
+    Every SQL Server is ready with the build that setup gave it; and the last answer of each site that opens, asked behind
+    the maintenance page since then, was 200.
+    """
+    begun = next((each["n"] for each in trail if each["event"] in _BEGUN), None)
+    if begun is None:
+        return
+    billing = {name.casefold() for name in estate.engageip.services}
+    private = {site.iis_name: site.check_binding for site in estate.engageip.sites}
+    for number, event in enumerate(trail):
+        if event["n"] < begun:
+            continue
+        before = trail[:number]
+        opens = event["event"] == "site.bindings" and set(event["bindings"]) - {private.get(event["site"])}
+        opens = opens and event["site"] in private
+        starts = event["event"] == "service.start" and event["service"].casefold() in billing
+        if not opens and not starts:
+            continue
+        what = f"{event.get('site') or event.get('service')} on {event['host']}"
+        for host in estate.sql:
+            assert sql_is_ready(before, host), f"{what} came back while {host} was not ready"
+        if opens:
+            ready = _last([each for each in before if each["host"] in estate.sql], "sql.ready")
+            proven = [
+                each["status"]
+                for each in before
+                if each["event"] == "web.request"
+                and (each["host"], each["site"]) == (event["host"], event["site"])
+                and each["n"] > max(begun, ready["n"] if ready else 0)
+            ]
+            assert proven[-1:] == [200], f"{what} was reopened without proof that it works ({proven[-1:]})"
+
+
+# The test of the tests -----------------------------------------------------------------------------------------------
+
+ESTATE = """
+estate: acme
+timezone: UTC
+hosts:
+  sql01: {address: sql01, roles: [mssql], credentials: winrm}
+  web01: {address: web01, roles: [iis, app], credentials: winrm}
+sql: {sql01: {credentials: sql, databases: [EngageIP]}}
+engageip:
+  host: web01
+  folder: 'C:\\EngageIP'
+  services: [Billing]
+  sites: [{name: Portal, url: 'http://a.example:8080/Portal', check_url: 'http://{host}:8081/Portal'}]
+backup: {stores: [{share: '\\\\nas\\b', credentials: nas}]}
+checks: [{http: Portal}]
+"""
+OLD, NEW = "15.0.4355.3", "15.0.4430.1"
+
+
+@pytest.fixture(scope="module")
+def estate() -> Estate:
+    return load_estate(ESTATE, "acme.yaml")
+
+
+def trail_of(*events: tuple[str, str] | tuple[str, str, dict[str, Any]]) -> list[Event]:
+    return [{"n": n, "host": e[0], "event": e[1], **(e[2] if len(e) > 2 else {})} for n, e in enumerate(events, 1)]
+
+
+def ready(build: str = NEW) -> tuple[str, str, dict[str, Any]]:
+    return "sql01", "sql.ready", {"build": build}
+
+
+PATCHED = ("sql01", "sqlpatch.install", {"build": NEW})
+RESTARTED = (("sql01", "host.shutdown"), ("sql01", "host.boot"), ("sql01", "sql.starting", {"build": NEW}))
+WEB_GOES = ("web01", "host.shutdown")
+
+
+def test_promise_2_holds_for_a_good_order(estate: Estate) -> None:
+    """Patched, restarted, ready; then the web server. Or nothing at all happened to SQL Server."""
+    assert_promise_2(trail_of(PATCHED, ready(), *RESTARTED, ready(), WEB_GOES), estate)
+    assert_promise_2(trail_of(WEB_GOES), estate)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (PATCHED, *RESTARTED, WEB_GOES),  # still starting
+        (*RESTARTED[:1], WEB_GOES),  # still down
+        (PATCHED, *RESTARTED, ready(OLD), WEB_GOES),  # ready with another build
+        (PATCHED, ready(), WEB_GOES),  # patched and ready, never restarted
+        (("sql01", "update.install"), WEB_GOES),
+        (PATCHED, *RESTARTED, ready(), ("sql01", "sql.down"), WEB_GOES),
+    ],
+)
+def test_promise_2_is_broken_by_any_other(estate: Estate, events: Any) -> None:
+    """Each of these trails is caught."""
+    with pytest.raises(AssertionError, match="web01 went down"):
+        assert_promise_2(trail_of(*events), estate)
+
+
+BEGUN = ("sql01", "sqlpatch.start")
+OPENS = ("web01", "site.bindings", {"site": "Portal", "bindings": ["*:8080:", "*:8081:"]})
+STARTS = ("web01", "service.start", {"service": "Billing"})
+
+
+def answered(status: int) -> tuple[str, str, dict[str, Any]]:
+    return "web01", "web.request", {"site": "Portal", "status": status}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (OPENS, STARTS),  # nothing had begun
+        (BEGUN, PATCHED, ready(), answered(500), answered(200), OPENS, STARTS),
+        (BEGUN, answered(200), OPENS, STARTS),  # setup failed and replaced nothing
+        (BEGUN, PATCHED, ("web01", "site.bindings", {"site": "Portal", "bindings": ["*:8081:"]})),  # closes
+    ],
+)
+def test_promise_7_lets_open_what_is_proven(estate: Estate, events: Any) -> None:
+    """Ready with the right build, and the page answers."""
+    assert_promise_7(trail_of(*events), estate)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (BEGUN, PATCHED, answered(200), OPENS),  # nothing proves the new build
+        (BEGUN, PATCHED, ready(OLD), answered(200), OPENS),
+        (BEGUN, PATCHED, ("sql01", "sql.script_upgrade_failed"), answered(200), OPENS),
+        (BEGUN, PATCHED, ready(), OPENS),  # never asked
+        (BEGUN, PATCHED, answered(200), ready(), OPENS),  # asked too early
+        (BEGUN, PATCHED, ready(), answered(200), answered(500), OPENS),
+        (BEGUN, PATCHED, ("sql01", "sql.starting"), STARTS),
+    ],
+)
+def test_promise_7_is_broken_by_the_rest(estate: Estate, events: Any) -> None:
+    """Each of these trails is caught."""
+    with pytest.raises(AssertionError):
+        assert_promise_7(trail_of(*events), estate)
