@@ -6,6 +6,7 @@ after every night, good or bad. The tests here show that each of them fails on a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -49,6 +50,26 @@ def assert_promise_2(trail: Trail, estate: Estate) -> None:
             )
 
 
+# Promise 3: nothing is installed twice --------------------------------------------------------------------------------
+
+
+def installed(trail: Trail) -> Counter[tuple[str, ...]]:
+    """How often each thing was installed: by host, UpdateID and revision, and by host and build of SQL Server."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for event in trail:
+        if event["event"] == "update.install":
+            found[event["host"], event["id"], str(event["revision"])] += 1
+        elif event["event"] == "sqlpatch.install":
+            found[event["host"], "SQL Server", event["build"]] += 1
+    return found
+
+
+def assert_nothing_installed_twice(trail: Trail) -> None:
+    """Whoever was killed, and however often it was tried again, nothing is installed a second time."""
+    twice = {what: times for what, times in installed(trail).items() if times > 1}
+    assert not twice, f"installed more than once: {twice}"
+
+
 # Promise 7: what is half-patched is not reopened ---------------------------------------------------------------------
 
 _BEGUN = {"sqlpatch.start", "update.install", "host.restart_requested"}
@@ -87,6 +108,39 @@ def assert_promise_7(trail: Trail, estate: Estate) -> None:
                 and each["n"] > max(begun, ready["n"] if ready else 0)
             ]
             assert proven[-1:] == [200], f"{what} was reopened without proof that it works ({proven[-1:]})"
+
+
+_INSTALLERS = {"Install-WindowsUpdate", "Install-SqlPatch"}
+
+
+def assert_closed_while_patching(trail: Trail, estate: Estate) -> None:
+    """Customers are out when an install or a restart begins, and are not let in while one goes on."""
+    private = {site.iis_name: site.check_binding for site in estate.engageip.sites}
+    public = {(host, site.iis_name) for host in estate.hosts for site in estate.sites_on(host)}
+    busy: dict[tuple[str, str], str] = {}
+    for event in trail:
+        host, name = event["host"], event["event"]
+        if name == "site.bindings" and event["site"] in private:
+            opens = bool(set(event["bindings"]) - {private[event["site"]]})
+            assert not (opens and busy), f"{event['site']} on {host} opened while {busy} (event {event['n']})"
+            public = public | {(host, event["site"])} if opens else public - {(host, event["site"])}
+        elif name in _BEGUN:
+            assert not public, f"{name} on {host} while {public} are open (event {event['n']})"
+        _follow(busy, event)
+
+
+def _follow(busy: dict[tuple[str, str], str], event: Event) -> None:
+    """What goes on on which host after one more event: installers by their job, restarts."""
+    host, name = event["host"], event["event"]
+    if name == "job.start" and event["script"] in _INSTALLERS:
+        busy[host, "job"] = event["script"]
+    elif name in {"job.end", "job.stop"} and event["script"] in _INSTALLERS:
+        busy.pop((host, "job"), None)
+    elif name == "host.shutdown":
+        busy.pop((host, "job"), None)
+        busy[host, "power"] = name
+    elif name == "host.boot":
+        busy.pop((host, "power"), None)
 
 
 # The test of the tests -----------------------------------------------------------------------------------------------
@@ -189,3 +243,43 @@ def test_promise_7_is_broken_by_the_rest(estate: Estate, events: Any) -> None:
     """Each of these trails is caught."""
     with pytest.raises(AssertionError):
         assert_promise_7(trail_of(*events), estate)
+
+
+UPDATE = ("web01", "update.install", {"id": "a", "revision": 200})
+
+
+def test_promise_3_counts_by_host_update_and_revision() -> None:
+    """The same update on two hosts, and two revisions of one, are different things."""
+    others = (("web02", UPDATE[1], UPDATE[2]), ("web01", "update.install", {"id": "a", "revision": 201}))
+    assert_nothing_installed_twice(trail_of(UPDATE, *others, PATCHED))
+
+
+@pytest.mark.parametrize("event", [UPDATE, PATCHED])
+def test_promise_3_is_broken_by_a_second_time(event: Any) -> None:
+    """Of an update as of a build of SQL Server."""
+    with pytest.raises(AssertionError, match="more than once"):
+        assert_nothing_installed_twice(trail_of(event, *RESTARTED, event))
+
+
+CLOSES = ("web01", "site.bindings", {"site": "Portal", "bindings": ["*:8081:"]})
+SETUP = (("sql01", "job.start", {"script": "Install-SqlPatch"}), ("sql01", "job.end", {"script": "Install-SqlPatch"}))
+
+
+def test_promise_7_closes_before_it_patches(estate: Estate) -> None:
+    """Closed, patched, restarted, open: that order is the good one."""
+    assert_closed_while_patching(trail_of(CLOSES, SETUP[0], BEGUN, SETUP[1], *RESTARTED, UPDATE, OPENS), estate)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (UPDATE,),  # never closed
+        (CLOSES, OPENS, BEGUN),
+        (CLOSES, SETUP[0], OPENS),
+        (CLOSES, RESTARTED[0], OPENS),  # opened while a host is down
+    ],
+)
+def test_promise_7_is_broken_by_customers_in_between(estate: Estate, events: Any) -> None:
+    """Each of these trails is caught."""
+    with pytest.raises(AssertionError):
+        assert_closed_while_patching(trail_of(*events), estate)
