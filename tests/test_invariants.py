@@ -1,7 +1,8 @@
 """The promises of DESIGN.md, judged by the lab's own audit trail.
 
 Each ``assert_promise_…`` takes the trail (``lab.audit(effects_only=False)``) and the estate; the flow tests call them
-after every night, good or bad. The tests here show that each of them fails on a trail that breaks it.
+after every night, good or bad. The tests here show that each of them fails on a trail that breaks it. Promise 1 is
+asked of every lab that ``start_lab`` has started, at its end, whatever the test was about.
 """
 
 from __future__ import annotations
@@ -12,10 +13,60 @@ from typing import Any
 
 import pytest
 
-from model.estate import Estate, load_estate
+from model.estate import BackupItem, Estate, ShareStore, Store, load_estate
 
 Event = dict[str, Any]
 Trail = Sequence[Event]
+
+# Promise 1: every backup lies in every store before anything changes -------------------------------------------------
+
+_CHANGES = {"update.install", "sqlpatch.start", "sqlpatch.install", "host.restart_requested"}
+_IIS_CONFIGURATION = r"C:\Windows\System32\inetsrv\config"
+
+
+def assert_promise_1(trail: Trail, estate: Estate) -> None:
+    """Before anything is installed or restarted, every declared backup lies whole in every store, made under this quiesce."""
+    asked: set[str] = set()
+    for number, event in enumerate(trail):
+        if event["event"] == "host.restart_requested":
+            asked.add(event["host"])
+        # A machine that goes down unasked is the lab's doing.
+        if event["event"] in _CHANGES or (event["event"] == "host.shutdown" and event["host"] in asked):
+            missing = not_backed_up(trail[:number], estate)
+            assert not missing, f"{event['event']} on {event['host']} without {missing}"
+
+
+def not_backed_up(before: Trail, estate: Estate) -> list[str]:
+    """What has not been made since the quiesce was opened, or sent, or was damaged where it lies, by the end of ``before``."""
+    opened = _last(before, "quiesce.open")
+    if opened is None:
+        return ["a quiesce"]
+    number = opened["number"]
+    first = next(n for n, each in enumerate(before) if each["event"] == "quiesce.open" and each["number"] == number)
+    since = before[first:]
+    damaged = {each["path"].casefold() for each in since if each["event"] == "backup.damaged"}
+    sent = [each for each in since if each["event"] == "store.write" and each["path"].casefold() not in damaged]
+    missing = []
+    for item in estate.backup_items():
+        made = {each["sha256"] for each in since if each["host"] == item.host and _backs_up(each, item)}
+        own = [each for each in sent if each["host"] == item.host and each["sha256"] in made]
+        missing += [
+            f"{item} in {store.name}" for store in estate.backup.stores if not any(_went(e, store) for e in own)
+        ]
+    return missing
+
+
+def _backs_up(event: Event, item: BackupItem) -> bool:
+    if item.kind == "database":
+        return event["event"] == "backup.database" and bool(event["database"].casefold() == item.subject.casefold())
+    source = _IIS_CONFIGURATION if item.kind == "iis" else item.subject
+    return event["event"] == "backup.archive" and bool(event["source"].casefold() == source.casefold())
+
+
+def _went(event: Event, store: Store) -> bool:
+    name = store.share if isinstance(store, ShareStore) else store.s3
+    return bool(event["store"].casefold() == name.casefold())
+
 
 # Promise 2: SQL Server is ready before IIS restarts ------------------------------------------------------------------
 
@@ -170,6 +221,56 @@ def estate() -> Estate:
 
 def trail_of(*events: tuple[str, str] | tuple[str, str, dict[str, Any]]) -> list[Event]:
     return [{"n": n, "host": e[0], "event": e[1], **(e[2] if len(e) > 2 else {})} for n, e in enumerate(events, 1)]
+
+
+def backed_up(estate: Estate) -> list[Any]:
+    """Everything made, and sent to every store."""
+    events: list[Any] = []
+    for item in estate.backup_items():
+        fields: dict[str, Any] = {"sha256": str(item)}
+        if item.kind == "database":
+            events.append((item.host, "backup.database", fields | {"database": item.subject}))
+        else:
+            source = _IIS_CONFIGURATION if item.kind == "iis" else item.subject
+            events.append((item.host, "backup.archive", fields | {"source": source}))
+        for store in estate.backup.stores:
+            name = store.share if isinstance(store, ShareStore) else store.s3
+            events.append((item.host, "store.write", fields | {"store": name, "path": f"{name}/{item}"}))
+    return events
+
+
+OPENED = ("sql01", "quiesce.open", {"number": 1})
+REOPENED = ("sql01", "quiesce.close", {"number": 1}), ("sql01", "quiesce.open", {"number": 2})
+CHANGE = ("web01", "update.install")
+
+
+def test_promise_1_holds_for_a_good_order(estate: Estate) -> None:
+    """Quiesce, backups, change; and a machine that falls over by itself is nobody's broken promise."""
+    restart = ("sql01", "host.restart_requested"), ("sql01", "host.shutdown")
+    assert_promise_1(trail_of(("web01", "host.shutdown"), OPENED, *backed_up(estate), CHANGE, *restart), estate)
+
+
+@pytest.mark.parametrize("change", sorted(_CHANGES))
+def test_promise_1_is_broken_by_any_change_without_backups(estate: Estate, change: str) -> None:
+    """Whatever the first change is; backups from before the quiesce, or of an earlier one, are none."""
+    for before in ([OPENED], backed_up(estate), [*backed_up(estate), OPENED], [OPENED, *backed_up(estate), *REOPENED]):
+        with pytest.raises(AssertionError, match=f"{change} on web01 without"):
+            assert_promise_1(trail_of(*before, ("web01", change)), estate)
+
+
+def test_promise_1_is_broken_by_any_single_backup(estate: Estate) -> None:
+    """Not made, not sent, sent too late, damaged where it lies, or sent as something else: each is caught and named."""
+    good = backed_up(estate)
+    for number, (host, event, fields) in enumerate(good):
+        less = [*good[:number], *good[number + 1 :]]
+        other = [*good[:number], (host, event, fields | {"sha256": "other"}), *good[number + 1 :]]
+        trails = [[OPENED, *less, CHANGE], [OPENED, *less, CHANGE, good[number]], [OPENED, *other, CHANGE]]
+        if event == "store.write":
+            trails.append([OPENED, *good, (host, "backup.damaged", {"path": fields["path"]}), CHANGE])
+        for events in trails:
+            with pytest.raises(AssertionError) as caught:
+                assert_promise_1(trail_of(*events), estate)
+            assert f"without ['{fields['sha256']} in " in str(caught.value).replace("\\\\", "\\")
 
 
 def ready(build: str = NEW) -> tuple[str, str, dict[str, Any]]:
