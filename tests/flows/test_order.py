@@ -1,0 +1,213 @@
+"""Order and readiness over the lab: SQL Server first, then IIS; what does not come back is named, the rest is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from ruamel.yaml import YAML
+
+from flows.patch import patch_estate
+from model.outcome import Stopped
+from tasks import restart
+from tasks.rescue import recover_directly
+from tasks.run import open_run, read_estate
+from tests.test_invariants import assert_promise_2, assert_promise_7
+
+
+def edited(lab: Any, **sections: Any) -> str:
+    """A copy of the lab's estate file with other sections: ``restart={"deadline": "20s"}`` is merged into what is there."""
+    yaml = YAML()
+    document = yaml.load(Path(lab.estate))
+    for name, changes in sections.items():
+        document[name] |= changes
+    copy = Path(lab.estate).with_name("edited.yaml")
+    with copy.open("w", encoding="utf-8") as out:
+        yaml.dump(document, out)
+    return str(copy)
+
+
+def order(lab: Any, *events: str) -> list[tuple[str, str]]:
+    """(event, host) of these events, in order."""
+    return [(each["event"], each["host"]) for each in lab.audit(*events, effects_only=False)]
+
+
+def page(lab: Any, site: str, host: str, *, private: bool = False) -> httpx.Response:
+    """What a customer is shown, or the checks."""
+    port = {"AdminPortal": 8080, "Portal": 8090}[site] + private
+    return httpx.get(f"http://{lab.state()['hosts'][host]['address']}:{port}/{site}/", follow_redirects=True)
+
+
+def rename_pending(lab: Any, host: str) -> None:
+    """Leave a file that waits for a restart to be renamed, as antivirus does."""
+    import json
+
+    path = lab.folder / "hosts" / host / "registry.json"
+    registry = json.loads(path.read_text(encoding="utf-8"))
+    manager = registry["HKLM"]["SYSTEM"]["CurrentControlSet"]["Control"]["Session Manager"]
+    manager["@"]["PendingFileRenameOperations"] = [r"\??\C:\Windows\Temp\av.tmp", ""]
+    path.write_text(json.dumps(registry), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_sql_server_is_ready_before_any_web_server_restarts(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """However slow its databases recover; web servers go one at a time, and none ever meets a SQL Server half-awake.
+
+    A file that waits to be renamed would make SQL Server setup refuse: its host restarts before, once.
+    """
+    lab = start_lab("farm")
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=300)
+    rename_pending(lab, "sql01")
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert ran.type == "COMPLETED", ran.message
+    assert_promise_2(lab.audit(effects_only=False), read_estate(lab.estate))
+    assert_promise_7(lab.audit(effects_only=False), read_estate(lab.estate))
+    assert order(lab, "host.shutdown", "sqlpatch.install") == [
+        ("host.shutdown", "sql01"),
+        ("sqlpatch.install", "sql01"),
+        ("host.shutdown", "sql01"),
+        ("host.shutdown", "web01"),
+        ("host.shutdown", "web02"),
+    ]
+    web = order(lab, "host.shutdown", "host.boot")[4:]
+    assert web == [(event, host) for host in ("web01", "web02") for event in ("host.shutdown", "host.boot")]
+    assert lab.audit("iis.worker_broken") == []
+    phases = [event for event, _ in order(lab, "sql.upgrading", "sql.paused", "sql.recovering")]  # 18401, 17142, 922
+    assert phases == ["sql.paused", "sql.recovering", "sql.upgrading", "sql.recovering", "sql.paused", "sql.recovering"]
+    assert [each["waited_for"] for each in ran.report["restarts"]][-2:] == [["sql01"], ["sql01"]]
+
+
+@pytest.mark.slow
+def test_a_naive_order_breaks_the_portals_until_their_pools_are_recycled(start_lab: Callable[..., Any]) -> None:
+    """The test of the test: all servers at once, as somebody in a hurry does it."""
+    lab = start_lab("farm")
+    lab.declare("sql.slow_start", "sql01", seconds=300)
+    for host in ("sql01", "web01"):
+        httpx.post(f"{lab.papers['control']}/hosts/{host}/restart", json={"seconds_down": 5}).raise_for_status()
+    lab.until(lambda: lab.audit("iis.worker_broken"), "a portal that started without its database")
+    lab.until(lambda: order(lab, "sql.ready", "sql.starting")[-1:] == [("sql.ready", "sql01")], "SQL Server")
+    with pytest.raises(AssertionError, match="web01 went down while sql01"):
+        assert_promise_2(lab.audit(effects_only=False), read_estate(lab.estate))
+    broken = page(lab, "AdminPortal", "web01")
+    assert broken.status_code == 500
+    assert "TypeInitializationException" in broken.text
+    assert page(lab, "AdminPortal", "web02").status_code == 200
+    with open_run(lab.estate) as run:
+        run.hosts["web01"].run("Restart-AppPools", sites=["AdminPortal"], fence=1)
+    assert page(lab, "AdminPortal", "web01").status_code == 200
+
+
+@pytest.mark.slow
+def test_everything_on_one_host(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
+    """IIS and billing start with the machine, before SQL Server is ready: once it is, pools and services start anew."""
+    lab = start_lab("single")
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=300)
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert ran.type == "COMPLETED", ran.message
+    assert_promise_7(lab.audit(effects_only=False), read_estate(lab.estate))
+    assert lab.audit("iis.worker_broken")
+    trail = lab.audit("host.boot", "sql.ready", "pool.recycle", "service.stop", "service.start", effects_only=False)
+    boot = max(each["n"] for each in trail if each["event"] == "host.boot")
+    ready = max(each["n"] for each in trail if each["event"] == "sql.ready")
+    recycled = [each["pool"] for each in trail if each["event"] == "pool.recycle" and each["n"] > ready]
+    assert {"AdminPortal", "Portal"} <= set(recycled)
+    billing = [
+        (each["event"], each["service"])
+        for each in trail
+        if each["n"] > boot and "EngageIP" in str(each.get("service"))
+    ]
+    names = ("EngageIP Event Manager", "EngageIP Job Service")
+    assert billing == [("service.stop", name) for name in names] + [("service.start", name) for name in reversed(names)]
+    assert min(each["n"] for each in trail if each["n"] > boot and each["event"] == "service.start") > ready
+    assert page(lab, "AdminPortal", "all01").status_code == page(lab, "Portal", "all01").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """Two may be down at once, so both restart together; later `recover` brings the lost one back too."""
+    lab = start_lab("farm")
+    estate = edited(lab, restart={"max_unavailable": 2, "deadline": "25s"})
+    lab.declare("power.slow_boot", "web02", seconds=None)
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert ran.message.startswith(
+        "acme-farm: failed at restart, 5 updates were installed, down: web02. "
+        "web02: not back after its restart within 0:00:25 (WinRM to answer ("
+    )
+    assert ran.message.endswith("Look at its console, then run: billpatch recover acme-farm")
+    assert_promise_2(lab.audit(effects_only=False), read_estate(estate))
+    going = order(lab, "host.shutdown", "host.boot")
+    assert set(going[2:4]) == {("host.shutdown", "web01"), ("host.shutdown", "web02")}
+    report = ran.report
+    assert report["next_command"] == "billpatch recover acme-farm"
+    assert report["down"] == ["web02"]
+    assert {check["status"] for check in report["checks"] if check["host"] == "web02"} == {"not-run"}
+    assert {check["status"] for check in report["checks"] if check["host"] != "web02"} == {"passed"}
+    assert [page(lab, site, "web01").status_code for site in ("AdminPortal", "Portal")] == [200, 200]
+    assert lab.host_json("web01", "services.json")["EngageIP Job Service"]["status"] == "Running"
+    assert "web02: not back after its restart" in lab.audit("pager.page")[-1]["text"]
+
+    lab.clear()
+    httpx.post(f"{lab.papers['control']}/hosts/web02/restart", json={"seconds_down": 1}).raise_for_status()
+    before = len(lab.audit())
+    outcome = recover_directly(estate).report.outcome
+    assert (outcome.verdict, outcome.down) == ("succeeded", ())
+    assert [page(lab, site, "web02").status_code for site in ("AdminPortal", "Portal")] == [200, 200]
+    since = lab.audit()[before:]
+    assert [each for each in since if each["event"] == "service.stop"] == []
+    assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
+
+
+@pytest.mark.slow
+def test_no_web_server_restarts_while_sql_server_is_not_ready(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """A database that does not come online: portals stay behind the page, a person is paged; once it is, all opens."""
+    lab = start_lab("acme")
+    estate = edited(lab, updates={"packages": []})
+    lab.declare("sql.recovery_fails", "Reporting", state="RECOVERY_PENDING")
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    waits = "sql01: SQL Server is not ready, it still waits for database Reporting (RECOVERY_PENDING). See its ERRORLOG on sql01."
+    assert ran.type == "FAILED"
+    assert ran.message.startswith(f"acme-billing: NOT reopened, a person is needed. (1) {waits} ")
+    assert order(lab, "host.shutdown") == [("host.shutdown", "sql01")]
+    assert [page(lab, site, "web01").status_code for site in ("AdminPortal", "Portal")] == [503, 503]
+    assert waits in lab.audit("pager.page")[-1]["text"]
+    assert ran.report["next_command"] == "billpatch recover acme-billing"
+    assert lab.host_json("web01", "services.json")["EngageIP Job Service"]["status"] == "Stopped"
+
+    lab.clear()
+    httpx.post(f"{lab.papers['control']}/hosts/sql01/restart", json={"seconds_down": 1}).raise_for_status()
+    lab.until(lambda: order(lab, "sql.ready", "sql.down")[-1:] == [("sql.ready", "sql01")], "SQL Server")
+    outcome = recover_directly(estate).report.outcome
+    assert (outcome.verdict, outcome.down) == ("succeeded", ())
+    assert page(lab, "AdminPortal", "web01").status_code == 200
+    assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
+
+
+def test_those_that_are_lost_leave_no_room_for_others() -> None:
+    """With one host down and one allowed, the next is not restarted: what one has not survived may take it too."""
+    run: Any = SimpleNamespace(estate=SimpleNamespace(restart=SimpleNamespace(max_unavailable=1)), lost={})
+    going = restart.batches(run, ["web01", "web02", "web03"])
+    assert next(going) == ["web01"]
+    run.lost["web01"] = "web01: not back."
+    with pytest.raises(Stopped) as stopped:
+        next(going)
+    assert [problem.message.split(":")[0] for problem in stopped.value.problems] == ["web01", "web02, web03"]
+
+
+def test_two_at_a_time() -> None:
+    """``restart.max_unavailable``; one of them lost, the next goes alone."""
+    run: Any = SimpleNamespace(estate=SimpleNamespace(restart=SimpleNamespace(max_unavailable=2)), lost={})
+    going = restart.batches(run, ["web01", "web02", "web03"])
+    assert next(going) == ["web01", "web02"]
+    run.lost["web02"] = "web02: not back."
+    assert list(going) == [["web03"]]
