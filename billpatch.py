@@ -30,8 +30,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 STATE = Path(os.environ.get("BILLPATCH_STATE", ".state"))
 FAILED, NEEDS_A_PERSON, INTERRUPTED = 1, 3, 130
@@ -149,8 +149,9 @@ def demo(speed: Speed = 60.0) -> None:
     """Patch the lab's estate before your eyes, and show the report."""
     with _sandbox(STATE) as box:
         with err.status("starting the lab and a Prefect server …"):
-            box.start_lab("acme", speed)
             box.start_prefect()
+            box.start_lab("acme", speed)
+            box.await_prefect()
         # A process of its own, as a user would start it: it has sent its last log line before the server goes.
         code = box.run("billpatch", "patch", _short(box.papers["estate"]))
     raise typer.Exit(code)
@@ -168,8 +169,9 @@ def ui(
     """
     with _sandbox(STATE) as box:
         with err.status("starting the lab, a Prefect server and a worker (half a minute) …"):
-            box.start_lab(preset, speed)
             url = box.start_prefect(port)
+            box.start_lab(preset, speed)
+            box.await_prefect()
             box.deploy()
             box.start_worker()
         _facts(

@@ -90,7 +90,10 @@ class Sandbox:
         }
 
     def start_prefect(self, port: int = 0) -> str:
-        """Start a Prefect server of this folder's own, never the one of the user's profile; returns its address."""
+        """Start a Prefect server of this folder's own, never the one of the user's profile.
+
+        Returns its address, where it answers after ``await_prefect``.
+        """
         port = _free_port(port)
         url = f"http://127.0.0.1:{port}"
         self.environ |= {
@@ -101,8 +104,11 @@ class Sandbox:
             "PREFECT_WORKER_QUERY_SECONDS": "2",
         }
         self._start("prefect", [_program("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)])
-        self._await(f"{url}/api/health", "prefect")
         return url
+
+    def await_prefect(self) -> None:
+        """Wait until the Prefect server answers; on a fresh database it takes its time."""
+        self._await(f"{self.environ['PREFECT_API_URL']}/health", "prefect")
 
     def deploy(self) -> None:
         """Save the lab's estate as deployments, and the kinds of blocks for their forms, in the Prefect server."""

@@ -29,6 +29,8 @@ class Aftermath:
     """What a person can do about a half-patched SQL Server, the gentlest first."""
     left_to: str = ""
     """The run that has taken the estate over, and brings it back."""
+    touched: bool = True
+    """Whether the run had taken hold of the estate; what it did not touch it cannot vouch for."""
 
     @property
     def whole(self) -> bool:
@@ -46,11 +48,12 @@ def outcome_of(
     *,
     looked_only: bool = False,
     recovering: bool = False,
+    called: str = "",
 ) -> RunOutcome:
     """What a person reads first.
 
     ``stopped`` is what ended the run early; ``looked_only`` says that it was a dry run, ``recovering`` that all it had to
-    do was to bring the estate back.
+    do was to bring the estate back. ``called`` is what a person types to name the estate.
     """
     changed = tuple(f"{u.title} on {u.host}" for u in updates if u.result in {"installed", "reboot-pending", "unknown"})
     failed = [u for u in updates if u.result == "failed"]
@@ -70,12 +73,14 @@ def outcome_of(
         if not any(host in problem.message for problem in found)
     ]
     problems = told_once(found)
-    everything = [f"{site.name} on {host}" for site in estate.engageip.sites for host in estate.nodes_of(site.name)]
     down = (*aftermath.unreachable, *aftermath.closed, *aftermath.services)
-    up = tuple(name for name in (*estate.hosts, *everything) if name not in down)
+    everything = [(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)]
+    served = [f"{site} on {host}" for site, host in everything if host not in aftermath.unreachable]
+    # What a run did not touch it cannot vouch for.
+    up = tuple(name for name in (*estate.hosts, *served) if name not in down) if aftermath.touched else ()
     if aftermath.left_to:
         return _left(estate, aftermath.left_to, changed, problems, recovering=recovering)
-    verdict, words = _verdict(stopped, aftermath, changed, problems, looked_only=looked_only)
+    verdict, words = _verdict(stopped, aftermath, changed, problems, len(everything), looked_only=looked_only)
     if recovering and verdict == "nothing-to-do":
         verdict, words = "succeeded", "brought back, everything is up."
     shown = None if stopped is not None and stopped.stage == "preflight" else _SHOWN
@@ -87,7 +92,7 @@ def outcome_of(
         down=down,
         changed=changed,
         problems=tuple(problems),
-        next_command=_next(estate, key, verdict, aftermath, stopped),
+        next_command=_next(called or estate.name, key, verdict, aftermath, stopped),
         way_back=aftermath.way_back,
     )
 
@@ -107,13 +112,16 @@ def _verdict(
     aftermath: Aftermath,
     changed: tuple[str, ...],
     problems: list[str],
+    sites: int,
     *,
     looked_only: bool,
 ) -> tuple[str, str]:
     if aftermath.closed or aftermath.services:
-        return "half-open", "NOT reopened, a person is needed."
+        some = aftermath.closed and not aftermath.services and len(aftermath.closed) < sites
+        return "half-open", f"{', '.join(aftermath.closed) + ' ' if some else ''}NOT reopened, a person is needed."
     if stopped is not None and not changed and aftermath.whole:
-        return "stopped", f"stopped at {stopped.stage}, nothing was installed, everything is up."
+        how = "nothing was installed, everything is up" if aftermath.touched else "nothing was touched"
+        return "stopped", f"stopped at {stopped.stage}, {how}."
     if stopped is not None or problems:
         state = "everything is up" if aftermath.whole else f"down: {', '.join(aftermath.unreachable)}"
         where = f" at {stopped.stage}" if stopped is not None else ""
@@ -129,15 +137,15 @@ def _verdict(
     return "succeeded", f"patched: {count} installed, every check passed, everything is up."
 
 
-def _next(estate: Estate, key: RunKey, verdict: str, aftermath: Aftermath, stopped: Stopped | None) -> str | None:
+def _next(called: str, key: RunKey, verdict: str, aftermath: Aftermath, stopped: Stopped | None) -> str | None:
     if verdict in {"succeeded", "nothing-to-do"}:
         return None
     if verdict == "half-open" or not aftermath.whole:
-        return f"billpatch recover {estate.name}"
+        return f"billpatch recover {called}"
     change = "" if key.occasion.endswith("Z") and "T" in key.occasion else f" --change {key.occasion}"
-    # What failed is tried again under the next attempt; what was cut off goes on under its own.
-    attempt = key.attempt + (stopped is None or stopped.stage != CUT_OFF)
-    return f"billpatch patch {estate.name}{change}{f' --attempt {attempt}' if attempt > 1 else ''}"
+    # What failed is tried again under the next attempt; what was cut off, or not begun, goes on under its own.
+    attempt = key.attempt + (aftermath.touched and (stopped is None or stopped.stage != CUT_OFF))
+    return f"billpatch patch {called}{change}{f' --attempt {attempt}' if attempt > 1 else ''}"
 
 
 def _clip(problems: list[str], most: int | None) -> str:

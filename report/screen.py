@@ -122,8 +122,9 @@ class _Writer:
         yield _Section("", title, shown=len(title))
         if outcome.problems:
             yield self._section("Problems", (Text(one_line(problem), "red") for problem in outcome.problems))
-        yield self._section("Up", self._names(outcome.up, "green"), aside=True)
-        yield self._section("Down", self._names(outcome.down, "red"))
+        if self.report.touched:
+            yield self._section("Up", self._names(outcome.up, "green"), aside=True)
+            yield self._section("Down", self._names(outcome.down, "red"))
         yield self._section("Changed", self._names(outcome.changed, ""), aside=True)
         yield self._section("Backed up", self._backups())
         yield self._section("Installed", self._updates())

@@ -139,9 +139,15 @@ class Report:
         )
 
     @property
+    def touched(self) -> bool:
+        """Whether the run had hold of the estate, so that it knows what is up and what is down."""
+        return bool(self.outcome.up or self.outcome.down)
+
+    @property
     def verdict(self) -> str:
         """The verdict in words."""
-        return _VERDICTS[self.outcome.verdict]
+        looked = self.outcome.verdict == "nothing-to-do" and not self.touched
+        return "Looked only" if looked else _VERDICTS[self.outcome.verdict]
 
     @property
     def tone(self) -> Literal["good", "warn", "bad"]:

@@ -98,7 +98,7 @@ def _held(run: Run, host: str, lease: Lease) -> Stopped:
     return Stopped.because(
         "lease",
         f"{host}: another run holds {run.estate.name}: {lease.holder} for {lease.key}, until "
-        f"{lease.expires:%H:%M:%S} UTC unless it renews. Let it end, or run: billpatch recover {run.estate.name}",
+        f"{lease.expires:%H:%M:%S} UTC unless it renews. Let it end, or run: billpatch recover {run.called}",
     )
 
 

@@ -30,11 +30,13 @@ def conclude(
             unreachable=back.unreachable,
             way_back=back.way_back,
             left_to=back.left_to,
+            touched=bool(run.fence),
         ),
         run.journal.of(UpdateRecord),
         run.journal.of(CheckRecord),
         looked_only=looked_only,
         recovering=recovering,
+        called=run.called,
     )
     if back.left_to:
         return outcome

@@ -117,7 +117,7 @@ def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: floa
             raise Stopped.because(
                 "restart",
                 f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
-                f"Look at its console, then run: billpatch recover {run.estate.name}",
+                f"Look at its console, then run: billpatch recover {run.called}",
             )
         if run.pause(run.stop):
             raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")

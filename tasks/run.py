@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,8 +47,12 @@ _LONGEST_ACT = 400.0
 class Run:
     """What the steps of a runbook share. Not a record: it holds connections, and ends with ``close``."""
 
-    def __init__(self, estate: Estate, key: RunKey, credentials: Mapping[str, Any], *, named: bool = True) -> None:
+    def __init__(
+        self, estate: Estate, key: RunKey, credentials: Mapping[str, Any], *, named: bool = True, called: str = ""
+    ) -> None:
         self.estate = estate
+        self.called = called or estate.name
+        """What a person types to name this estate."""
         self.key = key
         self.named = named
         """Whether the key is that of a change; one that is not gives way to that of an unfinished run on the hosts."""
@@ -203,8 +208,15 @@ def open_run(name: str, *, change: str | None = None, attempt: int = 1) -> Run:
             if change
             else RunKey.for_start(estate.name, datetime.now(UTC), attempt)
         )
-        return Run(estate, key, credentials, named=bool(change))
+        return Run(estate, key, credentials, named=bool(change), called=_called(name, estate))
     raise Stopped("credentials", problems)
+
+
+def _called(name: str, estate: Estate) -> str:
+    """What a person types to name the estate again: its name where that is found, else the file."""
+    folder = os.environ.get(ESTATES_VARIABLE)
+    known = EstateStore(folder=Path(folder)).estates() if folder else []
+    return estate.name if estate.name in {name, *known} else shlex.quote(name)
 
 
 def _find_estate(name: str) -> tuple[str, str]:

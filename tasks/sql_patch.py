@@ -155,4 +155,4 @@ def ways_back(run: Run, host: str, quiesce: Mapping[str, Any] | None, problem: s
     before: SqlBefore = readiness.sql_before(quiesce)
     note = (quiesce.get("held") or {})[sql_patch_section(wanted)] or {}
     instance = run.estate.sql[host].instance
-    return way_back(run.estate.name, host, instance, {"name": f"the patch to {wanted}", **note}, before.build, problem)
+    return way_back(run.called, host, instance, {"name": f"the patch to {wanted}", **note}, before.build, problem)

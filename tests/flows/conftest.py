@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -83,6 +84,11 @@ def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         papers = json.loads(process.stdout.readline())
         lab = EmbeddedLab(papers, process, folder)
         labs.append(lab)
+        estates = tmp_path / "estates"
+        estates.mkdir(exist_ok=True)
+        text = Path(papers["estate"]).read_text(encoding="utf-8")
+        (estates / f"{re.findall('^estate: (.+)$', text, re.MULTILINE)[0]}.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.setenv("BILLPATCH_ESTATES", str(estates))
         monkeypatch.setenv("BILLPATCH_CREDENTIALS", papers["credentials"])
         monkeypatch.setenv("BILLPATCH_REPORTS", str(tmp_path / "reports"))
         monkeypatch.setenv("BILLPATCH_POLL_SECONDS", "0.1")

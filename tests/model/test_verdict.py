@@ -148,3 +148,25 @@ def test_preflight_tells_everything_at_once(estate: Estate) -> None:
     """Nothing is down and nobody was woken: whoever mends it wants the whole list."""
     stopped = Stopped("preflight", [Problem(f"problem {n}.") for n in range(8)])
     assert outcome_of(estate, CHANGE, stopped, Aftermath(), [], []).headline.endswith("(8) problem 7.")
+
+
+def test_a_run_that_touched_nothing_vouches_for_nothing(estate: Estate) -> None:
+    """Stopped before it took hold: hosts that did not answer are not called up, and the same attempt is tried again."""
+    stopped = Stopped.because("preflight", "sql01: the connection is refused.")
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(touched=False), [], [])
+    assert outcome.headline == "acme: stopped at preflight, nothing was touched. sql01: the connection is refused."
+    assert (outcome.up, outcome.down) == ((), ())
+    assert outcome.next_command == "billpatch patch acme --change CHG0031001"
+
+
+def test_a_site_is_not_up_where_its_host_is_away(estate: Estate) -> None:
+    """What a host served cannot be used while it does not answer."""
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(unreachable={"web01": "web01: nothing answers."}), [], [])
+    assert not [name for name in outcome.up if "web01" in name]
+
+
+def test_the_next_command_names_the_estate_as_the_person_did(estate: Estate) -> None:
+    """Who patched a file outside of the store recovers it by that file."""
+    aftermath = Aftermath(unreachable={"web01": "web01: nothing answers."})
+    outcome = outcome_of(estate, CHANGE, None, aftermath, [], [], called="'my estates/acme.yaml'")
+    assert outcome.next_command == "billpatch recover 'my estates/acme.yaml'"
