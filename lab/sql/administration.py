@@ -110,7 +110,7 @@ def kill(engine: Engine, statement: st.Kill, out: Output) -> None:
 
 def execute(engine: Engine, statement: st.Execute, out: Output) -> None:
     """EXEC of the procedures that the lab has; 2812 for the rest."""
-    parts = statement.procedure.split(".")
+    parts = statement.procedure.casefold().split(".")
     name, database = parts[-1], parts[0] if len(parts) == 3 else engine.session.database.casefold()
     arguments = {key: engine.value(value) for key, value in statement.arguments}
     if name == "sp_update_job" and database == "msdb":

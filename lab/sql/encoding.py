@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+from lab.sql.errors import error
 from lab.sql.values import INTEGERS, Type
 
 COLLATION = b"\x09\x04\xd0\x00\x34"  # SQL_Latin1_General_CP1_CI_AS
@@ -31,6 +32,7 @@ def type_info(kind: Type) -> bytes:
         "smalldatetime": b"\x6f\x04",
         "datetime2": b"\x2a\x07",
         "datetimeoffset": b"\x2b\x07",
+        "time": b"\x29\x07",
     }
     if kind.name in simple:
         return simple[kind.name]
@@ -39,8 +41,6 @@ def type_info(kind: Type) -> bytes:
         return b"\x6a\x11" + bytes([precision, scale])
     if kind.name in ("varbinary", "binary"):
         return b"\xa5" + struct.pack("<H", 0xFFFF if kind.size > 8000 else kind.size)
-    if kind.name == "time":
-        raise NotImplementedError("time columns")
     return b"\xe7" + struct.pack("<H", 0xFFFF if kind.size > 4000 else 2 * kind.size) + COLLATION
 
 
@@ -83,7 +83,7 @@ def _datetime(value: datetime, _: Type) -> bytes:
     return struct.pack("<iI", since.days + ticks // 25_920_000, ticks % 25_920_000)
 
 
-def _ticks(value: datetime) -> bytes:
+def _ticks(value: datetime | time) -> bytes:
     return (((value.hour * 60 + value.minute) * 60 + value.second) * 10**7 + value.microsecond * 10).to_bytes(
         5, "little"
     )
@@ -106,6 +106,7 @@ _encoders: dict[str, Callable[[Any, Type], bytes]] = {
     "decimal": _decimal,
     "money": _decimal,
     "date": lambda value, _: _days(value),
+    "time": lambda value, _: _ticks(value),
     "datetime": _datetime,
     "smalldatetime": lambda value, _: struct.pack("<HH", (value - _EPOCH).days, value.hour * 60 + value.minute),
     "datetime2": lambda value, _: _ticks(value) + _days(value.date()),
@@ -154,6 +155,9 @@ class Reader:
             size = self.number(4)
             data = None if size == 0xFFFFFFFF else self.take(size)
             return data if data is None or kind == 0x22 else data.decode("utf-16-le" if kind == 0x63 else "cp1252")
+        if kind not in _DECODERS:
+            text = "The incoming tabular data stream (TDS) remote procedure call (RPC) protocol stream is incorrect."
+            raise error(8009, f"{text} Data type 0x{kind:02X} is unknown.")
         scale = 0
         if kind in (0x6A, 0x6C):
             scale = self.take(3)[2]
@@ -162,7 +166,7 @@ class Reader:
         elif kind != 0x28:
             self.take(1)
         data = self.take(self.number(1))
-        return _decode(kind, data, scale) if data else None
+        return _DECODERS[kind](data, scale) if data else None
 
     def _long(self, kind: int) -> Any:
         limit = self.number(2)
@@ -179,20 +183,17 @@ class Reader:
         return data.decode("utf-16-le" if kind in (0xE7, 0xEF) else "cp1252")
 
 
-def _decode(kind: int, data: bytes, scale: int) -> Any:
-    if kind not in _DECODERS:
-        raise NotImplementedError(f"parameter type {kind:#x}")
-    return _DECODERS[kind](data, scale)
-
-
 def _number(data: bytes, scale: int) -> Decimal:
     return Decimal(int.from_bytes(data[1:], "little") * (1 if data[0] else -1)).scaleb(-scale)
 
 
 def _fine(data: bytes, scale: int) -> datetime:
-    clock, day = data[:-3], data[-3:]
-    micro = int.from_bytes(clock, "little") * 10 ** (7 - scale) // 10
-    return datetime.combine(date.fromordinal(int.from_bytes(day, "little") + 1), time()) + timedelta(microseconds=micro)
+    day = date.fromordinal(int.from_bytes(data[-3:], "little") + 1)
+    return datetime.combine(day, time()) + _since_midnight(data[:-3], scale)
+
+
+def _since_midnight(data: bytes, scale: int) -> timedelta:
+    return timedelta(microseconds=int.from_bytes(data, "little") * 10 ** (7 - scale) // 10)
 
 
 def _zoned(data: bytes, scale: int) -> datetime:
@@ -213,6 +214,7 @@ _DECODERS: dict[int, Callable[[bytes, int], Any]] = {
     0x6C: _number,
     0x24: lambda data, _: uuid.UUID(bytes_le=data),
     0x28: lambda data, _: date.fromordinal(int.from_bytes(data, "little") + 1),
+    0x29: lambda data, scale: (_EPOCH + _since_midnight(data, scale)).time(),
     0x2A: _fine,
     0x2B: _zoned,
     0x6F: _coarse,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from sqlglot import exp
 from lab.sql import administration, backup, ddl, restore
 from lab.sql import statements as st
 from lab.sql.errors import Message, SqlError, error
+from lab.sql.functions import convert
 from lab.sql.output import Output
 from lab.sql.parser import parse
 from lab.sql.query import Compiled, compile_query
@@ -36,14 +37,21 @@ class Engine:
         self.instance: SqlInstance = session.instance
         self.variables: dict[str, tuple[Type, Any]] = {}
 
-    def batch(self, text: str, parameters: dict[str, Any], out: Output) -> None:
-        """Run ``text``; SqlError ends it, Cancelled when the client sent ATTENTION."""
+    def batch(self, text: str, parameters: dict[str, Any], out: Output, types: Mapping[str, str] | None = None) -> None:
+        """Run ``text``; SqlError ends it, Cancelled when the client sent ATTENTION.
+
+        A parameter is of the type that ``types`` declares for it; without one, its value tells.
+        """
         self.instance.record(self.session, text)
-        self.variables = {name: (type_of(value), store(value)) for name, value in parameters.items()}
+        self.variables = {}
+        for name, value in parameters.items():
+            declared = (types or {}).get(name)
+            self._variable(name, declared or type_of(value))
+            self._assign(name, store(value))
         session = self.session
         session.last_start = self.instance.now()
         try:
-            for statement in parse(text):
+            for statement in self._read(text):
                 self._run(statement, out)
         except SqlError as failure:
             session.error_number = failure.number
@@ -53,6 +61,13 @@ class Engine:
         finally:
             session.request = None
             session.last_end = self.instance.now()
+
+    def _read(self, text: str) -> list[Any]:
+        try:
+            return parse(text)
+        except SqlError as failure:
+            self.instance.record(self.session, text, refused=failure.number)
+            raise
 
     def _run(self, statement: Any, out: Output) -> None:
         if isinstance(statement, list):
@@ -86,7 +101,7 @@ class Engine:
     # Queries -----------------------------------------------------------------------------------------------------------
 
     def _compile(self, tree: Any) -> Compiled:
-        compiled = compile_query(tree, self.session.find)
+        compiled = compile_query(tree, self.session.find, {name: kind for name, (kind, _) in self.variables.items()})
         missing = next((name for name in sorted(compiled.binds) if name not in self.variables), None)
         if missing:
             raise error(137, f'Must declare the scalar variable "@{missing}".', 15, 2)
@@ -176,14 +191,18 @@ class Engine:
         if name not in self.variables:
             raise error(137, f'Must declare the scalar variable "@{name}".', 15, 2)
         kind = self.variables[name][0]
-        self.variables[name] = (kind, str(value)[: kind.size] if kind.is_text and value is not None else value)
+        self.variables[name] = (kind, convert(value, kind))
+
+    def _variable(self, name: str, kind: Type | str) -> None:
+        if isinstance(kind, str):
+            try:
+                kind = parse_type(kind)
+            except KeyError:
+                raise error(2715, f"Column, parameter, or variable #1: Cannot find data type {kind}.") from None
+        self.variables[name] = (kind, None)
 
     def _declare(self, statement: st.Declare, _: Output) -> None:
-        try:
-            kind = parse_type(statement.type)
-        except KeyError:
-            raise error(2715, f"Column, parameter, or variable #1: Cannot find data type {statement.type}.") from None
-        self.variables[statement.name] = (kind, None)
+        self._variable(statement.name, statement.type)
         if statement.value:
             self._assign(statement.name, self.scalar(statement.value))
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
+from lab.sql.arithmetic import add, divide, remainder
 from lab.sql.errors import SqlError, error
 from lab.sql.values import Type, moment, parse_type, present, store
 
@@ -58,6 +59,7 @@ GLOBALS = {
     "language",
     "max_precision",
 }
+_NO_STYLE = 281
 DATE_PARTS = {"dateadd", "datediff", "datediff_big", "datepart", "datename"}
 _UNITS = {
     "year": "year", "yy": "year", "yyyy": "year", "quarter": "quarter", "qq": "quarter", "q": "quarter",
@@ -125,30 +127,25 @@ def _date_part(_: Context, part: str, when: Any) -> int:
     return found[unit] if unit in found else int(getattr(at, unit))
 
 
-def add(left: Any, right: Any) -> Any:
-    """T-SQL's plus: strings are joined, anything else is summed; NULL wins."""
-    if left is None or right is None:
-        return None
-    if isinstance(left, str) and isinstance(right, str):
-        return left + right
-    try:
-        return (float(left) if isinstance(left, str) else left) + (float(right) if isinstance(right, str) else right)
-    except ValueError:
-        text = left if isinstance(left, str) else right
-        raise error(245, f"Conversion failed when converting the nvarchar value '{text}' to data type int.") from None
-
-
 def cast(value: Any, declared: str, style: Any, safe: Any) -> Any:
     """CAST, CONVERT and their TRY_ forms: what cannot be converted is error 241, 245 or 8114, or NULL."""
-    if value is None:
-        return None
     kind = parse_type(declared)
     try:
-        return _cast(value, kind, int(style or 0))
-    except (ValueError, ArithmeticError, InvalidOperation):
-        if safe:
+        return convert(value, kind, int(style or 0))
+    except SqlError as failure:
+        if safe and failure.number != _NO_STYLE:
             return None
-        if kind.name.startswith(("date", "small")):
+        raise
+
+
+def convert(value: Any, kind: Type, style: int = 0) -> Any:
+    """A value of SQLite's as one of this type; errors 241 and 245 where it cannot be, 281 for a style that is none."""
+    if value is None:
+        return None
+    try:
+        return _cast(value, kind, style)
+    except (ValueError, ArithmeticError, InvalidOperation):
+        if kind.name.startswith(("date", "small", "time")):
             raise error(241, "Conversion failed when converting date and/or time from character string.") from None
         raise error(
             245, f"Conversion failed when converting the nvarchar value '{value}' to data type {kind.name}."
@@ -189,7 +186,7 @@ def _styled(value: Any, style: int) -> str:
         return when.strftime("%Y-%m-%d %H:%M:%S.") + f"{when.microsecond // 1000:03}"
     if style in (126, 127):
         return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03}" + ("Z" if style == 127 else "")
-    raise error(281, f"{style} is not a valid style number when converting from datetime to a character string.")
+    raise error(_NO_STYLE, f"{style} is not a valid style number when converting from datetime to a character string.")
 
 
 def _local(context: Context) -> str:
@@ -287,4 +284,6 @@ def register(connection: sqlite3.Connection, context: Context, failures: list[Sq
 
         connection.create_function(f"t_{name}", -1, guarded(bound, name, function.fewest, function.most))
     connection.create_function("t_add", 2, guarded(add, "+", 2, 2))
+    connection.create_function("t_divide", 3, guarded(divide, "/", 3, 3))
+    connection.create_function("t_remainder", 2, guarded(remainder, "%", 2, 2))
     connection.create_function("t_cast", 4, guarded(cast, "cast", 4, 4))

@@ -22,6 +22,13 @@ class Source:
     columns: dict[str, Type]
 
 
+TYPE = "type"
+"""Where a variable's node keeps its declared type, in sqlglot's ``meta``."""
+
+EXACT = "exact"
+"""Where a division's node keeps whether one of its sides may have a fraction."""
+FRACTIONS = ("decimal", "money", "float", "real")
+
 Sources = dict[str, Source]
 Rule = Callable[[Any, Sources], Type | None]
 
@@ -77,6 +84,7 @@ def _function(node: Any, sources: Sources) -> Type | None:
 _RULES: dict[type, Rule] = {
     **dict.fromkeys((exp.Alias, exp.Paren, exp.Min, exp.Max, exp.Collate, exp.Neg, exp.Nullif), _inner),
     exp.Column: _column,
+    exp.Parameter: lambda node, _: node.meta.get(TYPE),
     exp.Cast: lambda node, _: written_type(node.to),
     exp.TryCast: lambda node, _: written_type(node.to),
     exp.Convert: lambda node, _: written_type(node.this),

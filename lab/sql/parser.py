@@ -251,7 +251,7 @@ class _Parser(Words):
             )
             if not self.accept(","):
                 break
-        return st.Execute(".".join(parts).lower(), arguments)
+        return st.Execute(".".join(parts), arguments)
 
     def alter(self) -> st.AlterDatabase:
         self.expect("DATABASE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
 
 from lab.sql.errors import error, syntax
 from lab.sql.functions import DATE_PARTS, FUNCTIONS, GLOBALS
-from lab.sql.inference import Source, infer, written_type
+from lab.sql.inference import EXACT, FRACTIONS, TYPE, Source, infer, written_type
 from lab.sql.lexer import Token
 from lab.sql.values import Type
 
@@ -28,6 +28,7 @@ _SAME: tuple[Any, ...] = (
     *(exp.Cast, exp.TryCast, exp.Convert, exp.Exists, exp.RowNumber, exp.And, exp.Or),
 )
 
+_WHOLE = Type("int")
 _PARTS: dict[type, set[str]] = {
     exp.Select: {
         "expressions",
@@ -131,10 +132,16 @@ class Compiled:
     writes: bool = False
 
 
-def compile_query(original: exp.Expression, find: Find) -> Compiled:
-    """Put one tree into SQLite's words."""
+def compile_query(original: exp.Expression, find: Find, variables: Mapping[str, Type] | None = None) -> Compiled:
+    """Put one tree into SQLite's words; ``variables`` are the types of those that are declared."""
     root = original.copy()
+    for node in root.find_all(exp.Parameter):
+        node.meta[TYPE] = (variables or {}).get(node.name.lower())
     sources = _place_tables(root, find)
+    for node in root.find_all(exp.Div):
+        node.meta[EXACT] = any(
+            (infer(side, sources) or _WHOLE).name in FRACTIONS for side in (node.this, node.expression)
+        )
     assigns = _take_assignments(root)
     columns = _columns(root, sources)
     binds: set[str] = set()
@@ -263,6 +270,10 @@ _REWRITES: dict[type, Callable[[Any, set[str]], exp.Expression]] = {
     exp.Parameter: _parameter,
     exp.Column: _column,
     exp.Add: lambda node, _: exp.Anonymous(this="t_add", expressions=[node.this, node.expression]),
+    exp.Div: lambda node, _: exp.Anonymous(
+        this="t_divide", expressions=[node.this, node.expression, exp.Literal.number(int(node.meta[EXACT]))]
+    ),
+    exp.Mod: lambda node, _: exp.Anonymous(this="t_remainder", expressions=[node.this, node.expression]),
     exp.Cast: lambda node, _: _cast(node.this, node.to, None, safe=False),
     exp.TryCast: lambda node, _: _cast(node.this, node.to, None, safe=True),
     exp.Convert: lambda node, _: _cast(node.expression, node.this, node.args.get("style"), bool(node.args.get("safe"))),

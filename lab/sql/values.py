@@ -74,6 +74,8 @@ _TYPE_RULES: list[tuple[type, Callable[[Any], Type]]] = [
     (Decimal, lambda value: Type("decimal", 38, max(0, -int(value.as_tuple().exponent)))),
     (datetime, lambda value: Type("datetimeoffset" if value.tzinfo else "datetime2")),
     (date, lambda _: Type("date")),
+    (time, lambda _: Type("time")),
+    (uuid.UUID, lambda _: Type("uniqueidentifier")),
     (bytes, lambda value: Type("varbinary", 8000 if len(value) <= 8000 else MAX)),
 ]
 
@@ -128,6 +130,11 @@ def _zoned(value: Any, _: Type) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
+def _clock(value: Any, _: Type) -> time:
+    text = str(value).strip()
+    return time.fromisoformat(text) if "-" not in text else moment(text).time()
+
+
 def _bytes(value: Any, _: Type) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-16-le")
 
@@ -144,6 +151,7 @@ _PRESENT: dict[str, Callable[[Any, Type], Any]] = {
     **dict.fromkeys(("datetime", "datetime2", "smalldatetime"), _naive),
     "datetimeoffset": _zoned,
     "date": lambda value, _: moment(value).date(),
+    "time": _clock,
     "uniqueidentifier": lambda value, _: uuid.UUID(str(value)),
     **dict.fromkeys(("binary", "varbinary"), _bytes),
     "nvarchar": _text,

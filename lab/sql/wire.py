@@ -13,6 +13,7 @@ import time
 from lab.sql.errors import ConnectionClosed
 
 BATCH, RPC, REPLY, ATTENTION, TRANSACTION, LOGIN7, PRELOGIN = 1, 3, 4, 6, 14, 16, 18
+_REQUESTS = (BATCH, RPC, ATTENTION, TRANSACTION, LOGIN7, PRELOGIN)
 _SMALLEST, _USUAL, _LARGEST = 512, 4096, 32767
 
 
@@ -65,6 +66,8 @@ class Wire:
         body = b""
         while True:
             kind, status, length = struct.unpack(">BBH", self._take(8)[:4])
+            if kind not in _REQUESTS or length < 8:  # another protocol: its length would be waited for in vain
+                raise ConnectionClosed
             body += self._take(length - 8)
             if status & 1:
                 return kind, body
