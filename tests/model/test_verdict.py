@@ -82,6 +82,24 @@ def test_portals_that_stay_closed_need_a_person(estate: Estate) -> None:
     assert outcome.down == ("Portal on web01",)
 
 
+def test_one_site_of_two_that_stays_closed_is_named_first(estate: Estate) -> None:
+    """The rest serves: the line does not say that all of it is closed."""
+    shop = {"name": "Shop", "url": "https://a.example/Shop", "check_url": "http://{host}:8082/Shop"}
+    document = estate.model_dump()
+    document["engageip"]["sites"] = (*document["engageip"]["sites"], shop)
+    two = Estate.model_validate(document)
+    outcome = outcome_of(two, CHANGE, None, Aftermath(closed={"Shop on web01": "it fails"}), [update()], [])
+    assert outcome.headline.startswith("acme: Shop on web01 NOT reopened, a person is needed.")
+    assert "Portal on web01" in outcome.up
+
+
+def test_an_update_that_was_told_by_what_stopped_the_run_is_told_once(estate: Estate) -> None:
+    """The reason names the update and its host: 'was not installed' would only repeat it."""
+    stopped = Stopped.because("install", "web01: Cumulative failed, setup answered 5.")
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [update("failed")], [])
+    assert outcome.problems == ("web01: Cumulative failed, setup answered 5.",)
+
+
 def test_a_lost_host_is_a_failure_that_names_it(estate: Estate) -> None:
     """What could be brought back is up; the run failed."""
     aftermath = Aftermath(unreachable={"web01": "web01: nothing answers."})
