@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import Field
 
+from flows.form import EstateName
 from flows.patch import look
 from model.outcome import Stopped
 from tasks.run import open_run
 
 
 @flow(name="check-estate", flow_run_name="check {estate}", persist_result=False, retries=0)
-def check_estate(
-    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
-) -> State[None]:
+def check_estate(estate: EstateName) -> State[None]:
     """Read the estate's file, log in everywhere, look at everything that a night needs. Touches nothing.
 
     Args:
@@ -29,4 +25,6 @@ def check_estate(
             look(run)
     except Stopped as stopped:
         return Failed(message=str(stopped), data=stopped)
-    return Completed(message=f"{run.estate.name}: {len(run.hosts)} hosts, everything answers, nothing speaks against patching.")
+    return Completed(
+        message=f"{run.estate.name}: {len(run.hosts)} hosts, everything answers, nothing speaks against patching."
+    )

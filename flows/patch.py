@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
-from pydantic import Field
 
+from flows.form import EstateName, shown
 from flows.plan import foresee
 from flows.rescue import call_for_rescue
 from model.interruption import CUT_OFF, cut_off
@@ -33,10 +33,10 @@ from tasks.step import After, gather, settle
     retries=0,
 )
 def patch_estate(
-    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
-    change: Annotated[str | None, Field(title="Change", examples=["CHG0031001"])] = None,
-    attempt: Annotated[int, Field(title="Attempt", examples=[1], ge=1, le=999)] = 1,
-    dry_run: Annotated[bool, Field(title="Dry run", examples=[False])] = False,
+    estate: EstateName,
+    change: Annotated[str | None, shown("Change", "CHG0031001")] = None,
+    attempt: Annotated[int, shown("Attempt", 1, ge=1, le=999)] = 1,
+    dry_run: Annotated[bool, shown("Dry run", False)] = False,
 ) -> State[RunOutcome]:
     """Back up, patch, restart in order and validate the servers of one EngageIP estate, and bring everything back.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import Field
 
+from flows.form import EstateName
 from model.outcome import Stopped
 from model.outlook import Outlook
 from tasks import review
@@ -17,9 +15,7 @@ from tasks.step import settle
 
 
 @flow(name="plan-estate", flow_run_name="plan {estate}", persist_result=False, retries=0)
-def plan_estate(
-    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
-) -> State[Outlook]:
+def plan_estate(estate: EstateName) -> State[Outlook]:
     """What patching an estate would do, in order, as far as the last scan of each host tells. Touches nothing.
 
     Args:

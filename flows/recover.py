@@ -7,8 +7,8 @@ from typing import Annotated
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import Field
 
+from flows.form import EstateName, shown
 from model.outcome import Stopped
 from model.records import RunOutcome
 from tasks import report
@@ -19,9 +19,9 @@ from tasks.run import open_run
 
 @flow(name="recover-estate", flow_run_name="recover {estate}", persist_result=False, retries=0)
 def recover_estate(
-    estate: Annotated[str, Field(title="Estate", examples=["acme-billing"], min_length=1)],
-    why: Annotated[str, Field(title="Why", examples=["the worker died at 03:12"])] = "asked for",
-    flow_run: Annotated[str, Field(title="Flow run", examples=["0198c2a4-5b1e-7c3d-9e10-2f4a6b8c0d12"])] = "",
+    estate: EstateName,
+    why: Annotated[str, shown("Why", "the worker died at 03:12")] = "asked for",
+    flow_run: Annotated[str, shown("Flow run", "0198c2a4-5b1e-7c3d-9e10-2f4a6b8c0d12")] = "",
 ) -> State[RunOutcome]:
     """Take over the lease, wait for a live install, and reopen what may be reopened; what may not is named.
 
