@@ -21,6 +21,9 @@ ScriptFunction = Callable[[Host, dict[str, Any]], dict[str, Any]]
 SECURITY = "System.Management.Automation.PSSecurityException"
 BINDING = "System.Management.Automation.ParameterBindingException"
 INVALID_JSON = "System.ArgumentException,Microsoft.PowerShell.Commands.ConvertFromJsonCommand"
+# One call of a program, without anything that PowerShell would interpret: what Ansible's raw module sends.
+_NATIVE = re.compile(r"(hostname|whoami|ping)(?:\.exe)?( [\w.\- ]*)?", re.IGNORECASE)
+
 COR_E_SYSTEM = -2146233087
 E_INVALIDARG = -2147024809
 
@@ -57,6 +60,9 @@ class CommandShell:
 
     def _powershell(self, process: Process, arguments: str) -> int:
         text = _encoded_command(arguments)
+        native = re.fullmatch(_NATIVE, text.strip()) if text else None
+        if native is not None:  # application control allows Windows' own programs, from PowerShell too
+            return _BUILTINS[native[1].lower()](self._host, process, (native[2] or "").strip())
         if text is None or not self._shipped.is_bootstrap(text):
             self._host.event("powershell.refused", effect=False, text=text if text is not None else arguments)
             message = "The command is not one that this host's application control policy allows."

@@ -9,10 +9,11 @@ import ssl
 import threading
 from collections.abc import Callable
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from lab.httpsys import HttpSysHandler
 from lab.web.messages import Answer, Request, by_httpsys
 
 LARGEST_BODY = 30_000_000
@@ -77,29 +78,21 @@ class Listener(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Connection(BaseHTTPRequestHandler):
+class _Connection(HttpSysHandler):
     server: Listener
-    protocol_version = "HTTP/1.1"
     timeout = 120
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the standard library's name
-        """The audit trail is the lab's log."""
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         target = urlsplit(self.path)
-        if self.headers.get("Transfer-Encoding"):
-            self.close_connection = True
-            answer = by_httpsys(411, "Length Required", "Length Required", "The request must have a content length.")
-        elif length > LARGEST_BODY:
-            self.close_connection = True
-            answer = by_httpsys(413, "Request Too Large", "Request Too Large", "The request is too large.")
-        else:
-            headers = {name.casefold(): value for name, value in self.headers.items()}
-            body = self.rfile.read(length) if length else b""
-            answer = self.server.answer(
-                Request(self.command, unquote(target.path), target.query, headers, body, self.server.port)
-            )
+        if length > LARGEST_BODY:
+            self.refuse(by_httpsys(413, "Request Too Large", "Request Too Large", "The request is too large."))
+            return
+        headers = {name.casefold(): value for name, value in self.headers.items()}
+        body = self.rfile.read(length) if length else b""
+        answer = self.server.answer(
+            Request(self.command, unquote(target.path), target.query, headers, body, self.server.port)
+        )
         self.send_response_only(answer.status)
         for name, value in {**answer.headers, "Date": formatdate(usegmt=True)}.items():
             self.send_header(name, value)
@@ -109,5 +102,3 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = _serve  # noqa: N815 - found by these names

@@ -53,6 +53,16 @@ def by_httpsys(status: int, title: str, heading: str, sentence: str) -> Answer:
     return Answer(status, page.encode("ascii"), {"Content-Type": "text/html; charset=us-ascii", "Server": HTTPAPI})
 
 
+def no_such_url() -> Answer:
+    """Nobody has registered this path with http.sys."""
+    return by_httpsys(404, "Not Found", "Not Found", "The requested resource is not found.")
+
+
+def invalid_request(what: str) -> Answer:
+    """A request that http.sys cannot read: ``what`` is Verb, URL, Header …."""
+    return by_httpsys(400, "Bad Request", f"Bad Request - Invalid {what}", f"The request {what.lower()} is invalid.")
+
+
 def unavailable() -> Answer:
     """The pool is stopped, or its worker does not answer."""
     return by_httpsys(503, "Service Unavailable", "Service Unavailable", "The service is unavailable.")
@@ -60,7 +70,7 @@ def unavailable() -> Answer:
 
 def invalid_host() -> Answer:
     """The port is open, and no site on it has this host header."""
-    return by_httpsys(400, "Bad Request", "Bad Request - Invalid Hostname", "The request hostname is invalid.")
+    return invalid_request("Hostname")
 
 
 def not_found() -> Answer:

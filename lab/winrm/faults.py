@@ -125,6 +125,17 @@ def action_not_supported() -> WsmanFault:
     return WsmanFault(2150858752, "a:ActionNotSupported", "The action is not supported by the service. ")
 
 
+def unknown_resource(uri: str) -> WsmanFault:
+    """Another plug-in than WinRS: to PowerShell remoting, a host whose session configuration was unregistered."""
+    return WsmanFault(
+        2150858811,
+        "a:DestinationUnreachable",
+        f"{_CANNOT}The resource URI ({uri}) was not found in the WS-Management catalog. "
+        "The catalog contains the metadata that describes resources, or logical endpoints. ",
+        detail="InvalidResourceURI",
+    )
+
+
 def file_not_found() -> WsmanFault:
     """What SKIP_CMD_SHELL with a bare program name ends in: without cmd.exe nobody searches PATH."""
     return WsmanFault(2147942402, "w:InternalError", "The system cannot find the file specified. ", value="s:Receiver")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from lab.host import Host
+from lab.httpsys import HttpSysHandler
+from lab.web.messages import no_such_url
 from lab.winrm import envelopes, sealing
 from lab.winrm.accounts import Accounts, Handshake, Refused
 from lab.winrm.envelopes import Malformed, Request
@@ -97,12 +99,9 @@ def cut(connection: socket.socket) -> None:
         connection.close()
 
 
-class Connection(http.server.BaseHTTPRequestHandler):
+class Connection(HttpSysHandler):
     """One TCP connection and its logon: NTLM proves a connection, not a request."""
 
-    protocol_version = "HTTP/1.1"
-    server_version = "Microsoft-HTTPAPI/2.0"
-    sys_version = ""
     disable_nagle_algorithm = True
     server: Listener
 
@@ -122,17 +121,18 @@ class Connection(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             super().finish()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """The audit trail says what matters."""
-
-    def do_POST(self) -> None:
+    def serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        anonymous = self.path == "/wsman-anon/identify"
+        wsman = self.path.split("?")[0].rstrip("/").lower() == "/wsman"
         if self._gone():
             self._hang_up()
-        elif self.path == "/wsman-anon/identify" or self.headers.get("WSMANIDENTIFY") == "unauthenticated":
+        elif not (anonymous or wsman):
+            self.refuse(no_such_url())
+        elif self.command != "POST":
+            self._reply(405, headers=[("Allow", "POST")])
+        elif anonymous or self.headers.get("WSMANIDENTIFY") == "unauthenticated":
             self._reply(200, envelopes.identified("0.0.0"))  # a stranger must not learn the version
-        elif self.path.split("?")[0].rstrip("/").lower() != "/wsman":
-            self._reply(404)
         elif (extra := self._authenticate()) is not None:
             self._answer(body, extra)
 

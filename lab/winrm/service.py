@@ -17,6 +17,8 @@ from lab.winrm.processes import Process, Program
 from lab.winrm.shells import Shell, Shells
 
 OS_VERSION = "10.0.17763"
+CMD_SHELL = f"{RSP}/cmd"
+"""The one kind of shell that a lab host opens; PowerShell's own (PSRP) is another plug-in."""
 CMD_LIMIT = 8191
 CREATE_PROCESS_LIMIT = 32766
 
@@ -74,6 +76,8 @@ class Service:
 
     def _handle(self, request: Request, caller: Caller) -> tuple[str, Callable[[], None]]:
         if request.kind == "Create":
+            if request.resource.casefold() != CMD_SHELL:
+                raise faults.unknown_resource(request.resource)
             return self._create(request, caller), _nothing
         if request.kind == "Get" and request.resource.endswith("/winrm/config"):
             return self._config(), _nothing
