@@ -18,6 +18,7 @@ import httpx
 import pytest
 from night import GRACE, Event, Night, Nights, Prefect
 from standing import assert_released, standing
+from warm import Warm
 
 from tasks.run import read_estate
 from tests.test_invariants import (
@@ -106,7 +107,7 @@ def pause(prefect: Prefect, night: Night) -> None:
 def kill(_: Prefect, night: Night) -> None:
     """``kill -9``."""
     night.process.kill()
-    night.process.wait()
+    night.process.wait(10)
 
 
 KINDS = {"cancel": cancel, "pause": pause, "kill": kill}
@@ -119,11 +120,18 @@ def prefect(start_prefect: Callable[[Path], str], tmp_path_factory: pytest.TempP
     return Prefect(start_prefect(home), home)
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Where processes come from."""
+    with Warm() as parent:
+        yield parent
+
+
 @pytest.fixture
-def nights(start_lab: Callable[..., Any], prefect: Prefect, tmp_path: Path) -> Iterator[Nights]:
+def nights(start_lab: Callable[..., Any], prefect: Prefect, warm: Warm, tmp_path: Path) -> Iterator[Nights]:
     """A lab, and processes over it."""
     (tmp_path / "nights").mkdir()
-    made = Nights(start_lab(), tmp_path / "nights", prefect)
+    made = Nights(start_lab(), tmp_path / "nights", prefect, warm)
     yield made
     made.close()
 

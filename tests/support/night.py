@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
+from warm import Child, Warm
 
 Event = dict[str, Any]
 PATIENCE = 90.0
@@ -59,12 +60,12 @@ class Prefect:
         self.post(f"/flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
 
     def pause(self, run: str) -> None:
-        """What the Pause button does: Suspended, to be failed after 300 seconds."""
+        """What the Pause button does: Suspended, to be failed after 300 seconds. Refused once the run has ended."""
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 300))
         details = {"pause_timeout": later, "pause_reschedule": True, "pause_key": "ui"}
         state = {"type": "PAUSED", "name": "Suspended", "state_details": details}
         answer = self.post(f"/flow_runs/{run}/set_state", state=state)
-        assert answer["status"] == "ACCEPT", answer
+        assert answer["status"] == "ACCEPT" or self.state(run)["type"] == "COMPLETED", answer
 
     def resume(self, run: str) -> None:
         """What the Resume button does."""
@@ -159,7 +160,7 @@ class Trail:
 class Night:
     """One process that patches the estate; ``flow_run`` where Prefect knows of it."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Child
     log: Path
     trail: Trail
     flow_run: str = ""
@@ -192,7 +193,7 @@ class Night:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            self.process.wait(10)
         return time.monotonic() - started
 
     def wait(self, seconds: float = PATIENCE) -> int:
@@ -214,6 +215,7 @@ class Nights:
     lab: Any
     folder: Path
     prefect: Prefect | None = None
+    warm: Warm | None = None
     change: str = "CHG0031001"
     started: list[Night] = field(default_factory=list)
 
@@ -245,11 +247,11 @@ class Nights:
         environment = self.environment(
             PREFECT__FLOW_RUN_ID=run, PREFECT_API_URL=url or self.prefect.url, PREFECT_HOME=str(self.prefect.home)
         )
-        return self._start([sys.executable, "-m", "prefect.engine"], environment, run)
+        return self._start(["prefect.engine"], environment, run)
 
     def command(self, *arguments: str, **environment: str) -> Night:
         """A command of ``billpatch``."""
-        return self._start([sys.executable, "-m", "billpatch", *arguments], self.environment(**environment))
+        return self._start(["billpatch", *arguments], self.environment(**environment))
 
     def recover(self) -> int:
         """`billpatch recover` without any Prefect; its exit code."""
@@ -258,18 +260,23 @@ class Nights:
         assert code in {0, 3}, night.said()
         return code
 
-    def _start(self, command: list[str], environment: dict[str, str], run: str = "") -> Night:
+    def _start(self, module: list[str], environment: dict[str, str], run: str = "") -> Night:
         log = self.folder / f"{len(self.started):02}.log"
+        self.started.append(Night(self._process(module, environment, log), log, self.trail, run))
+        return self.started[-1]
+
+    def _process(self, module: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes] | Child:
+        if self.warm is not None:
+            return self.warm.run(module, environment, log)
+        command = [sys.executable, "-m", *module]
         with log.open("wb") as out:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
             )
-        self.started.append(Night(process, log, self.trail, run))
-        return self.started[-1]
 
     def close(self) -> None:
         """End what still runs."""
         for night in self.started:
             if night.process.poll() is None:
                 night.process.kill()
-                night.process.wait()
+                night.process.wait(10)
