@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,8 +45,6 @@ def page(lab: Any, site: str, host: str, *, private: bool = False) -> httpx.Resp
 
 def rename_pending(lab: Any, host: str) -> None:
     """Leave a file that waits for a restart to be renamed, as antivirus does."""
-    import json
-
     path = lab.folder / "hosts" / host / "registry.json"
     registry = json.loads(path.read_text(encoding="utf-8"))
     manager = registry["HKLM"]["SYSTEM"]["CurrentControlSet"]["Control"]["Session Manager"]
@@ -191,6 +190,50 @@ def test_no_web_server_restarts_while_sql_server_is_not_ready(
     assert (outcome.verdict, outcome.down) == ("succeeded", ())
     assert page(lab, "AdminPortal", "web01").status_code == 200
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
+
+
+@pytest.mark.slow
+def test_a_sql_server_that_does_not_come_back_keeps_the_portals_closed(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """Nobody can read on it what was begun; no web server restarts, and the page stays up."""
+    lab = start_lab("acme")
+    estate = edited(lab, restart={"deadline": "20s"})
+    lab.declare("power.slow_boot", "sql01", seconds=None)
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert ran.message.startswith(
+        "acme-billing: NOT reopened, a person is needed. "
+        "(1) sql01: not back after its restart within 0:00:20 (WinRM to answer ("
+    )
+    assert ran.report["down"][0] == "sql01"
+    assert {"AdminPortal on web01", "Portal on web01", "EngageIP Job Service"} <= set(ran.report["down"])
+    assert order(lab, "host.shutdown") == [("host.shutdown", "sql01")]
+    assert [page(lab, site, "web01").status_code for site in ("AdminPortal", "Portal")] == [503, 503]
+    assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
+
+
+@pytest.mark.slow
+def test_only_what_was_patched_restarts(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
+    """An update that can never go in is tried once and named; its host stays up, and its portals start anew."""
+    lab = start_lab("acme")
+    estate = edited(lab, updates={"kb_reject": ["KB5044284", "KB5033904"]})
+    lab.declare("update.fail", "web01", hresult="80070643")
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    assert (ran.type, ran.message) == (
+        "FAILED",
+        (
+            "acme-billing: failed, 2 updates were installed, everything is up. web01: 2024-01 Cumulative Update for Windows "
+            "Server 2019 for x64-based Systems (KB5034127) was not installed: 0x80070643: the package's own installer failed "
+            "fatally; look at the KB's known issues"
+        ),
+    )
+    assert order(lab, "host.shutdown") == [("host.shutdown", "sql01")]
+    assert len(lab.audit("update.install_failed")) == 1
+    trail = lab.audit("sql.ready", "pool.recycle", "web.request", effects_only=False)
+    ready = max(each["n"] for each in trail if each["event"] == "sql.ready")
+    after = [(each["event"], each.get("pool")) for each in trail if each["n"] > ready]
+    assert after[:2] == [("pool.recycle", "AdminPortal"), ("pool.recycle", "Portal")]
 
 
 def test_those_that_are_lost_leave_no_room_for_others() -> None:
