@@ -53,7 +53,7 @@ class ServiceCheck(Part):
     @property
     def title(self) -> str:
         """The check as people read it."""
-        return self.name or f"service {self.service} runs on {self.on}"
+        return self.name or f"service {self.service} runs"
 
 
 class SqlCheck(Part):
@@ -79,7 +79,7 @@ class SqlCheck(Part):
     @property
     def title(self) -> str:
         """The check as people read it."""
-        return self.name or f"query on {self.on}.{self.database} answers: {self.sql[:40]}"
+        return self.name or f"query of {self.database} answers: {self.sql[:40]}"
 
 
 class EventLogCheck(Part):
@@ -110,7 +110,7 @@ class EventLogCheck(Part):
     @property
     def title(self) -> str:
         """The check as people read it."""
-        return self.name or f"no new errors in event log {self.event_log} of {self.on}"
+        return self.name or f"no new errors in event log {self.event_log}"
 
 
 CHECKS: tuple[type[HttpCheck | ServiceCheck | SqlCheck | EventLogCheck], ...] = (

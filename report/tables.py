@@ -20,7 +20,7 @@ def plan(what: Plan, outlook: Outlook | None = None) -> str:
 def backups(estate: Estate, records: Iterable[BackupRecord]) -> str:
     """Everything declared, with each copy and each that is missing; empty where no backup was begun."""
     saved = saved_of(estate, records)
-    return table("backups", saved) if saved else ""
+    return table("copies", saved) if saved else ""
 
 
 def updates(estate: Estate, records: Iterable[UpdateRecord]) -> str:

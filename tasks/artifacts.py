@@ -40,4 +40,4 @@ def _show(run: Run, name: str, markdown: str, description: str) -> None:
     """Publish it once, under a key of the estate's own: Prefect lists artifacts of all estates together."""
     if markdown and name not in run.shown:
         run.shown.add(name)
-        publish(f"{run.estate.name.lower()}-{name}", markdown, f"{run.estate.name}: {description}")
+        publish(f"{run.estate.name.lower()}-{name}", markdown, description)

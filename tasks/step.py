@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
+from uuid import UUID
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.states import Failed
 
@@ -31,14 +33,38 @@ EXPECTED = (Stopped, JobFailed, OutcomeUnknown, HostError, SqlServerError, Store
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_before: dict[UUID, list[PrefectFuture[Any]]] = {}
+"""By flow run: the tasks that its flow has waited for last, and that ended well."""
 
-def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+
+class Step(Generic[P, R]):
+    """A task of the runbook, which Prefect draws below those that its flow has waited for last."""
+
+    def __init__(self, one: Task[P, R]) -> None:
+        self._task = one
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
+        """Start it on a thread of its own."""
+        context = FlowRunContext.get()
+        known = _before.get(context.flow_run.id, []) if context and context.flow_run else []
+        return self.submit_after(known, *args, **kwargs)
+
+    def submit_after(
+        self, futures: Iterable[PrefectFuture[Any]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> PrefectFuture[R]:
+        """Start it once ``futures`` have ended well."""
+        submit: Any = self._task.submit
+        future: PrefectFuture[R] = submit(*args, wait_for=list(futures), **kwargs)
+        return future
+
+
+def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Declare a task whose runs are called ``name``, a template over its parameters (``restart {host}``).
 
     The first parameter of those that touch a host is the run: once it is told to end, none begins any more.
     """
 
-    def declare(function: Callable[P, R]) -> Task[P, R]:
+    def declare(function: Callable[P, R]) -> Step[P, R]:
         @functools.wraps(function)
         def told(*args: P.args, **kwargs: P.kwargs) -> R:
             run = args[0] if args and isinstance(args[0], Run) else None
@@ -52,7 +78,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
                 failed: Any = Failed(message=str(error), data=error)
                 return failed  # type: ignore[no-any-return]
 
-        return task(task_run_name=name, persist_result=False, cache_policy=NO_CACHE, retries=0)(told)
+        return Step(task(task_run_name=name, persist_result=False, cache_policy=NO_CACHE, retries=0)(told))
 
     return declare
 
@@ -63,11 +89,9 @@ class After:
     def __init__(self, futures: Iterable[PrefectFuture[Any]]) -> None:
         self._futures = list(futures)
 
-    def submit(self, one: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
+    def submit(self, one: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
         """Submit ``one``; Prefect draws an edge from each of the futures to it."""
-        submit: Any = one.submit
-        future: PrefectFuture[R] = submit(*args, wait_for=self._futures, **kwargs)
-        return future
+        return one.submit_after(self._futures, *args, **kwargs)
 
 
 def gather(futures: Iterable[PrefectFuture[R]]) -> tuple[list[R], list[Problem]]:
@@ -75,6 +99,7 @@ def gather(futures: Iterable[PrefectFuture[R]]) -> tuple[list[R], list[Problem]]
     waited = list(futures)
     for future in waited:
         future.wait()
+    _note(waited)
     results: list[R] = []
     problems: list[Problem] = []
     for future in waited:
@@ -86,6 +111,20 @@ def gather(futures: Iterable[PrefectFuture[R]]) -> tuple[list[R], list[Problem]]
         else:
             results.append(answer)
     return results, problems
+
+
+def _note(waited: Iterable[PrefectFuture[Any]]) -> None:
+    """These come before whatever the flow submits next; no others do.
+
+    Prefect takes a task for another's input where both hold one object, if only the name of a host that both were
+    given: it forgets those here. One that failed is left out, as what waits for it would not run.
+    """
+    context = FlowRunContext.get()
+    if context and context.flow_run:
+        context.run_results.clear()
+        done = [future for future in waited if future.state.is_completed()]
+        if done:
+            _before[context.flow_run.id] = done
 
 
 def settle(stage: str, futures: Iterable[PrefectFuture[R]]) -> list[R]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 
 from model.outcome import Stopped
 from tasks.step import settle, step
@@ -49,3 +53,37 @@ def test_settle_names_every_failure() -> None:
     with pytest.raises(Stopped) as stopped:
         night()
     assert str(stopped.value) == "backup: Reporting: no space on E:; D:\\Work: no space on E:"
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_the_graph_is_what_the_flow_waited_for() -> None:
+    """A task hangs below those that were settled before it, and below no other that was given the same host."""
+
+    @step("look at {host}")
+    def look(host: str) -> str:
+        return host
+
+    @step("restart {host}")
+    def restart(host: str) -> tuple[str, ...]:
+        return (host,)
+
+    @flow
+    def night() -> None:
+        hosts = ["sql01", "web01"]
+        looks = [look.submit(host) for host in hosts]
+        settle("preflight", looks)
+        for host in hosts:
+            settle("restart", [restart.submit(host)])
+
+    state: Any = night(return_state=True)
+    with get_client(sync_client=True) as client:
+        ours = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+        runs = client.read_task_runs(flow_run_filter=ours)
+    names = {run.id: run.name for run in runs}
+    edges = {run.name: {names[one.id] for ones in run.task_inputs.values() for one in ones} for run in runs}
+    assert edges == {
+        "look at sql01": set(),
+        "look at web01": set(),
+        "restart sql01": {"look at sql01", "look at web01"},
+        "restart web01": {"restart sql01"},
+    }
