@@ -90,10 +90,16 @@ def reopening(
     if not begun.anything and not set(gone) & set(estate.sql):
         return Reopening({node: gone.get(node[1]) for node in nodes}, gone.get(estate.engageip.host))
     blocking = [record for record in checks if record.blocks_reopening and record.host not in gone]
-    estate_wide = [*sql_problems.values(), *(_said(record) for record in blocking if record.site is None)]
+    # A service or an event log of a mere web server says something of that node only; of any other host, of the estate.
+    web_only = {host for _, host in nodes} - set(estate.sql) - {estate.engageip.host}
+    estate_wide = [
+        *sql_problems.values(),
+        *(_said(record) for record in blocking if record.site is None and record.host not in web_only),
+    ]
     sites: dict[tuple[str, str], str | None] = {}
     for site, host in nodes:
-        own = [_said(record) for record in blocking if (record.site, record.host) == (site, host)]
+        its_node = [record for record in blocking if record.host == host]
+        own = [_said(r) for r in its_node if r.site == site or (r.site is None and host in web_only)]
         reasons = [gone[host]] if host in gone else [*estate_wide, *own]
         sites[site, host] = "; ".join(reasons) or None
     return Reopening(sites, "; ".join(estate_wide) or gone.get(estate.engageip.host))

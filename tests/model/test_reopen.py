@@ -85,6 +85,14 @@ def test_a_must_check_of_the_estate_closes_everything(estate: Estate, status: Li
     assert verdict.services is not None
 
 
+def test_a_service_of_a_web_node_closes_that_node(estate: Estate) -> None:
+    """web02 only serves: what fails there closes its sites, and neither web01's nor billing."""
+    records = [check("web01", "passed"), check("web02", "passed"), check("web02", "failed", site=None)]
+    verdict = reopening(estate, BEGUN, {}, records)
+    assert list(verdict.closed()) == ["AdminPortal on web02"]
+    assert verdict.services is None
+
+
 def test_a_should_check_closes_nothing(estate: Estate) -> None:
     """It is reported."""
     records = [check("web01", "failed", severity="should"), check("web02", "passed")]
