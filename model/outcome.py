@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,7 +35,7 @@ class Stopped(Exception):  # noqa: N818 - the runbook stops, which is not an err
     def __init__(self, stage: str, problems: list[Problem]) -> None:
         self.stage = stage
         self.problems = problems
-        super().__init__(f"{stage}: {'; '.join(problem.message for problem in problems)}")
+        super().__init__(f"{stage}: {in_one_line(told_once(problems))}")
 
     @classmethod
     def because(cls, stage: str, *messages: str) -> Self:
@@ -54,6 +54,15 @@ def told_once(problems: Iterable[Problem], *, things: int | None = None) -> list
         if problem.thing not in known:
             known.append(problem.thing)
     return [_listed(names, things) + rest for rest, names in sharing.items()]
+
+
+def in_one_line(messages: Sequence[str], most: int | None = None) -> str:
+    """The messages as one line, numbered where there are several; those beyond ``most`` are counted."""
+    if len(messages) == 1:
+        return messages[0]
+    told = [f"({number}) {message}" for number, message in enumerate(messages[:most], 1)]
+    left = len(messages) - len(told)
+    return " ".join([*told, f"(and {left} more)"] if left else told)
 
 
 def _listed(names: list[str], most: int | None) -> str:

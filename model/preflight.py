@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from model.estate import Estate
+from model.hints import did_you_mean
 from model.records import HostFacts
 from model.sql.facts import SqlFacts
 
+_OUT = "Patch it by hand, and take it out of the estate file."
+_SYSTEM = {"master", "model", "msdb", "tempdb"}
 CLOCK_OFFSET = timedelta(minutes=2)
 SYSTEM_DRIVE_FREE = 3 * 1024**3
 """Bytes that an installer may need on C: a cumulative update unpacks to about that much."""
@@ -18,9 +21,9 @@ def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[s
     """Everything about a host that must be mended first, one line each."""
     host = facts.host
     if facts.os.is_domain_controller:
-        yield f"{host}: is a domain controller, and patching one is not built yet. Take it out of the estate file."
+        yield f"{host}: is a domain controller, and patching one is not built yet. {_OUT}"
     if facts.cluster:
-        yield f"{host}: is a node of a failover cluster, and patching clusters is not built yet. Take it out of the estate file."
+        yield f"{host}: is a node of a failover cluster, and patching clusters is not built yet. {_OUT}"
     version = tuple(int(part) for part in facts.powershell.split(".")[:2])
     if version < (5, 1):
         yield f"{host}: has Windows PowerShell {facts.powershell}; 5.1 is needed. Install WMF 5.1 (KB3191564 on Windows Server 2012 R2)."
@@ -43,16 +46,19 @@ def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[s
 def sql_problems(estate: Estate, host: str, facts: SqlFacts) -> Iterator[str]:
     """Everything about an instance that must be mended first, one line each."""
     if facts.clustered:
-        yield f"{host}: SQL Server runs in a failover cluster, and patching clusters is not built yet. Take it out of the estate file."
+        yield f"{host}: SQL Server runs in a failover cluster, and patching clusters is not built yet. {_OUT}"
     if facts.availability_groups:
-        yield f"{host}: SQL Server has availability groups ({', '.join(facts.availability_groups)}), and patching them is not built yet."
+        yield f"{host}: SQL Server has availability groups ({', '.join(facts.availability_groups)}), and patching them is not built yet. {_OUT}"
     if facts.replication:
-        yield f"{host}: databases are replicated ({', '.join(facts.replication)}), and patching replication is not built yet."
+        yield f"{host}: databases are replicated ({', '.join(facts.replication)}), and patching replication is not built yet. {_OUT}"
     if facts.mirroring:
-        yield f"{host}: databases are mirrored ({', '.join(facts.mirroring)}), and patching mirrors is not built yet."
+        yield f"{host}: databases are mirrored ({', '.join(facts.mirroring)}), and patching mirrors is not built yet. {_OUT}"
     for name in estate.sql[host].databases:
         state = facts.state_of(name)
         if state is None:
-            yield f"{host}: has no database {name}. Correct sql.{host}.databases in the estate file."
+            known = [database.name for database in facts.databases if database.name not in _SYSTEM]
+            hint = did_you_mean(name, known)
+            end = "" if hint.endswith("?") else "."
+            yield f"{host}: has no database {name}{hint}{end} Correct sql.{host}.databases in the estate file."
         elif state != "ONLINE":
             yield f"{host}: database {name} is {state}, and only what is ONLINE can be backed up. Bring it online first."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from model.estate import Estate
 from model.interruption import CUT_OFF
 from model.keys import RunKey
-from model.outcome import Problem, Stopped, told_once
+from model.outcome import Problem, Stopped, in_one_line, told_once
 from model.records import CheckRecord, RunOutcome, UpdateRecord
 
 _SHOWN = 3
@@ -84,7 +84,7 @@ def outcome_of(
     if recovering and verdict == "nothing-to-do":
         verdict, words = "succeeded", "brought back, everything is up."
     shown = None if stopped is not None and stopped.stage == "preflight" else _SHOWN
-    first = f" {_clip(told_once(found, things=1), shown)}" if found else ""
+    first = f" {in_one_line(told_once(found, things=1), shown)}" if found else ""
     return RunOutcome(
         verdict=verdict,
         headline=f"{estate.name}: {words}{first}",
@@ -146,12 +146,3 @@ def _next(called: str, key: RunKey, verdict: str, aftermath: Aftermath, stopped:
     # What failed is tried again under the next attempt; what was cut off, or not begun, goes on under its own.
     attempt = key.attempt + (aftermath.touched and (stopped is None or stopped.stage != CUT_OFF))
     return f"billpatch patch {called}{change}{f' --attempt {attempt}' if attempt > 1 else ''}"
-
-
-def _clip(problems: list[str], most: int | None) -> str:
-    """The problems in one line, numbered where there are several."""
-    if len(problems) == 1:
-        return problems[0]
-    told = [f"({number}) {problem}" for number, problem in enumerate(problems[:most], 1)]
-    left = len(problems) - len(told)
-    return " ".join([*told, f"(and {left} more)"] if left else told)

@@ -47,14 +47,13 @@ def look_at_site(run: Run, site: str, node: str) -> None:
     url = run.estate.check_url(site, node)
     try:
         verdict = judge_http(run.web.get(url))
-        why = "" if verdict.status == "passed" else f"{url} {verdict.detail}"
+        why = "" if verdict.status == "passed" else f"{url} {verdict.detail}. Mend it before patching."
     except WebError as error:
-        why = str(error).rstrip(".")
+        why = str(error)
     if why and _is_quiet(run, node):
         tell("preflight", node, f"{site} was left so by an unfinished run: {why}")
     elif why:
-        fix = f"Mend the site, or correct the check_url of {site}, by which it is proved to work after patching."
-        raise Stopped.because("preflight", f"{site} on {node}: {why}. {fix}")
+        raise Stopped.because("preflight", f"{site} on {node}: {why} Or correct its check_url in the estate file.")
 
 
 def _is_quiet(run: Run, host: str) -> bool:

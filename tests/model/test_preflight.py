@@ -109,7 +109,10 @@ def test_a_host_is_refused_by_name(estate: Estate, changed: dict[str, Any], word
         ({"availability_groups": ("AG1",)}, "sql01: SQL Server has availability groups (AG1)"),
         ({"replication": ("EngageIP",)}, "sql01: databases are replicated (EngageIP)"),
         ({"mirroring": ("EngageIP",)}, "sql01: databases are mirrored (EngageIP)"),
-        ({"databases": ()}, "sql01: has no database EngageIP"),
+        (
+            {"databases": ()},
+            "sql01: has no database EngageIP. Correct sql.sql01.databases in the estate file.",
+        ),
     ],
 )
 def test_an_instance_is_refused_by_name(estate: Estate, changed: dict[str, Any], words: str) -> None:

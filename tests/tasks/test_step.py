@@ -52,7 +52,7 @@ def test_settle_names_every_failure() -> None:
 
     with pytest.raises(Stopped) as stopped:
         night()
-    assert str(stopped.value) == "backup: Reporting: no space on E:; D:\\Work: no space on E:"
+    assert str(stopped.value) == "backup: (1) Reporting: no space on E: (2) D:\\Work: no space on E:"
 
 
 @pytest.mark.usefixtures("prefect_harness")
