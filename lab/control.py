@@ -2,7 +2,8 @@
 
 ``GET /state``, ``POST /faults`` (``{"name", "on", "times", "with"}``), ``DELETE /faults`` (``?name=`` for one kind),
 ``POST /hosts/<name>/restart`` (``{"seconds_down"}``), ``POST /hosts/<name>/work`` (``{"kind": "billing" or "payments",
-"seconds"}`` of lab time: a billing run or an eCheck batch begins), ``POST /stop``. Answers are JSON. Loopback only.
+"seconds"}`` of lab time: a billing run or an eCheck batch begins; kind "finish" lets all of them end), ``POST /stop``.
+Answers are JSON. Loopback only.
 """
 
 from __future__ import annotations

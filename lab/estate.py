@@ -170,8 +170,14 @@ class Lab:
         self.hosts[host].restart(seconds_down)
 
     def work(self, host: str, kind: str, seconds: float) -> int | None:
-        """Begin a billing run (``billing``) or an eCheck batch (``payments``); None where its Agent job is held."""
+        """Begin a billing run (``billing``) or an eCheck batch (``payments``); None where its Agent job is held.
+
+        ``finish`` lets all that runs come to its end.
+        """
         work = self.hosts[host].parts["sql"].work
+        if kind == "finish":
+            work.finish()
+            return None
         begin = {"billing": work.billing_run, "payments": work.payment_batch}[kind]
         number: int | None = begin(seconds)
         return number

@@ -16,6 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
+from model.estate import load_estate
+from tests.test_invariants import assert_promise_1
+
 
 @dataclass
 class EmbeddedLab:
@@ -43,6 +46,15 @@ class EmbeddedLab:
         fault = {"name": name, "on": on, "times": times, "with": settings}
         httpx.post(f"{self.papers['control']}/faults", json=fault).raise_for_status()
 
+    def work(self, kind: str, seconds: float = 0, host: str = "sql01") -> int | None:
+        """Begin a billing run (``billing``) or an eCheck batch (``payments``) of so many seconds of lab time.
+
+        ``finish`` lets all that runs come to its end now.
+        """
+        answer = httpx.post(f"{self.papers['control']}/hosts/{host}/work", json={"kind": kind, "seconds": seconds})
+        number: int | None = answer.raise_for_status().json()["number"]
+        return number
+
     def clear(self, name: str | None = None) -> None:
         """Withdraw faults."""
         httpx.delete(f"{self.papers['control']}/faults", params={"name": name} if name else {}).raise_for_status()
@@ -69,7 +81,10 @@ class EmbeddedLab:
 
 @pytest.fixture
 def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EmbeddedLab]]:
-    """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers."""
+    """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers.
+
+    Whatever the test is about: at its end promise 1 must have held in each of its labs.
+    """
     labs: list[EmbeddedLab] = []
 
     def start(preset: str = "acme", speed: float = 100, faults: tuple[str, ...] = (), *more: str) -> EmbeddedLab:
@@ -102,6 +117,8 @@ def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             lab.process.wait(20)
         except subprocess.TimeoutExpired:
             lab.process.kill()
+    for lab in labs:
+        assert_promise_1(lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate))
 
 
 @dataclass
