@@ -27,7 +27,8 @@ POOL = "billpatch"
 PREFECT_YAML = Path(__file__).with_name("prefect.yaml")
 _SAMPLE = "acme-billing"
 _PATIENCE_SECONDS = 120.0
-_ENDING_SECONDS = 30.0
+_ENDING_SECONDS = 20.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class NotRunning(Exception):  # noqa: N818 - the name says what happened
@@ -54,14 +55,17 @@ class Sandbox:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._stack.enter_context(_only_one(self.folder / "lock"))
+        for number in _SIGNALS:
+            self._stack.callback(signal.signal, number, signal.getsignal(number))
         for number in (signal.SIGTERM, signal.SIGHUP):
-            before = signal.signal(number, lambda number, _: sys.exit(128 + number))
-            self._stack.callback(signal.signal, number, before)
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave half of them behind
         self._stack.close()
 
     # What can be started ---------------------------------------------------------------------------------------------
@@ -200,7 +204,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(_ENDING_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with what it has started: it leads a session of its own
         process.wait()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -33,8 +34,17 @@ EXPECTED = (Stopped, JobFailed, OutcomeUnknown, HostError, SqlServerError, Store
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_before: dict[UUID, list[PrefectFuture[Any]]] = {}
-"""By flow run: the tasks that its flow has waited for last, and that ended well."""
+
+@dataclass
+class _Waited:
+    """The tasks that a flow has waited for since it began its last one, and that ended well."""
+
+    futures: list[PrefectFuture[Any]] = field(default_factory=list)
+    used: bool = False
+
+
+_waited: dict[UUID, _Waited] = {}
+"""By flow run."""
 
 
 class Step(Generic[P, R]):
@@ -46,13 +56,16 @@ class Step(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
         """Start it on a thread of its own."""
         context = FlowRunContext.get()
-        known = _before.get(context.flow_run.id, []) if context and context.flow_run else []
-        return self.submit_after(known, *args, **kwargs)
+        before = _waited.get(context.flow_run.id) if context and context.flow_run else None
+        return self.submit_after(before.futures if before else (), *args, **kwargs)
 
     def submit_after(
         self, futures: Iterable[PrefectFuture[Any]], /, *args: P.args, **kwargs: P.kwargs
     ) -> PrefectFuture[R]:
         """Start it once ``futures`` have ended well."""
+        context = FlowRunContext.get()
+        if context and context.flow_run:
+            _waited.setdefault(context.flow_run.id, _Waited()).used = True
         submit: Any = self._task.submit
         future: PrefectFuture[R] = submit(*args, wait_for=list(futures), **kwargs)
         return future
@@ -91,7 +104,7 @@ class After:
 
     def submit(self, one: Step[P, R], *args: P.args, **kwargs: P.kwargs) -> PrefectFuture[R]:
         """Submit ``one``; Prefect draws an edge from each of the futures to it."""
-        return one.submit_after(self._futures, *args, **kwargs)
+        return one.submit_after(self._futures, *args, **kwargs) if self._futures else one.submit(*args, **kwargs)
 
 
 def gather(futures: Iterable[PrefectFuture[R]]) -> tuple[list[R], list[Problem]]:
@@ -123,8 +136,11 @@ def _note(waited: Iterable[PrefectFuture[Any]]) -> None:
     if context and context.flow_run:
         context.run_results.clear()
         done = [future for future in waited if future.state.is_completed()]
-        if done:
-            _before[context.flow_run.id] = done
+        known = _waited.setdefault(context.flow_run.id, _Waited())
+        if done and known.used:
+            _waited[context.flow_run.id] = _Waited(done)
+        else:
+            known.futures += done
 
 
 def settle(stage: str, futures: Iterable[PrefectFuture[R]]) -> list[R]:

@@ -70,8 +70,8 @@ def test_the_graph_is_what_the_flow_waited_for() -> None:
     @flow
     def night() -> None:
         hosts = ["sql01", "web01"]
-        looks = [look.submit(host) for host in hosts]
-        settle("preflight", looks)
+        for looked in [look.submit(host) for host in hosts]:
+            settle("preflight", [looked])
         for host in hosts:
             settle("restart", [restart.submit(host)])
 
