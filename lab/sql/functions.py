@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any, Protocol
 
 from lab.sql.arithmetic import add, divide, remainder
@@ -166,8 +166,6 @@ def _cast(value: Any, kind: Type, style: int) -> Any:
         return int(str(value).strip().lower() not in ("0", "false", "0.0"))
     if kind.name in ("binary", "varbinary"):
         return value if isinstance(value, bytes) else str(value).encode("utf-16-le")[: kind.size]
-    if kind.name == "decimal":
-        return store(round(Decimal(str(value)), kind.scale))
     return store(present(value, kind))
 
 

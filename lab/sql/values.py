@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 MAX = 1 << 31
@@ -118,7 +118,8 @@ def present(value: Any, kind: Type) -> Any:
 
 
 def _decimal(value: Any, kind: Type) -> Decimal:
-    return round(Decimal(str(value)), 4 if kind.name == "money" else kind.scale)
+    places = Decimal(1).scaleb(-(4 if kind.name == "money" else kind.scale))
+    return Decimal(str(value)).quantize(places, ROUND_HALF_UP, Context(prec=50))
 
 
 def _naive(value: Any, _: Type) -> datetime:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -45,6 +46,11 @@ from lab.sql.parser import parse
         ("SELECT CAST(N'x' AS datetime)", 241),
         ("SELECT CAST(1 AS nonsense)", 243),
         ("SELECT N'x' + 1", 245),
+        ("SELECT N'x' / 1", 245),
+        ("DECLARE @x int = N'x'", 245),
+        ("SELECT CAST(N'x' AS time)", 241),
+        ("SELECT 1 / 0", 8134),
+        ("SELECT 1 % 0.0", 8134),
         ("SELECT LEN(N'a', N'b')", 174),
         ("INSERT INTO dbo.[User] (Username) VALUES (NULL)", 515),
         ("INSERT INTO dbo.EngageIPOption VALUES (N'Version', N'9')", 2627),
@@ -96,6 +102,9 @@ def test_unknown_is_an_error(machine: Any, batch: str, number: int) -> None:
         ("SELECT DATEADD(MONTH, 1, CAST('2024-01-31' AS datetime))", [datetime(2024, 2, 29)]),  # noqa: DTZ001
         ("SELECT ISNULL(NULL, N'x') + QUOTENAME(N'a]b') + LEFT(N'abc', 2)", ["x[a]]b]ab"]),
         ("SELECT LEN(N'ab  '), 0", [2]),
+        ("SELECT -7 / 2 SELECT -7 % 3 SELECT 7.0 / 2 SELECT 10 / CAST(4 AS decimal(9, 2))", [-3, -1, 3.5, 2.5]),
+        ("DECLARE @x int = 1.7, @t time = N'10:11:12' SELECT @x SELECT @t", [1, time(10, 11, 12)]),
+        ("DECLARE @d decimal(9, 2) = 12.345 SELECT @d", [Decimal("12.35")]),
         ("SELECT COUNT(*) FROM msdb..sysjobs WHERE enabled = 1", [3]),
         (
             "CREATE TABLE #t (id int IDENTITY(1,1), n nvarchar(5)) INSERT INTO #t (n) VALUES (N'x'), (N'y') SELECT MAX(id) FROM #t",
