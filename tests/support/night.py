@@ -38,7 +38,13 @@ class Prefect:
         self.deployment = self.post("/deployments/", name="by-hand", flow_id=flow, entrypoint=entrypoint)["id"]
 
     def post(self, path: str, **body: Any) -> Any:
-        answer = self._client.post(path, json=body)
+        deadline = time.monotonic() + GRACE
+        while True:
+            answer = self._client.post(path, json=body)
+            # 503 is 'database is locked', which SQLite says under load.
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -65,7 +71,7 @@ class Prefect:
         details = {"pause_timeout": later, "pause_reschedule": True, "pause_key": "ui"}
         state = {"type": "PAUSED", "name": "Suspended", "state_details": details}
         answer = self.post(f"/flow_runs/{run}/set_state", state=state)
-        assert answer["status"] == "ACCEPT" or self.state(run)["type"] == "COMPLETED", answer
+        assert answer["status"] == "ACCEPT" or answer["state"]["type"] == "COMPLETED", answer
 
     def resume(self, run: str) -> None:
         """What the Resume button does."""
@@ -262,6 +268,7 @@ class Nights:
 
     def _start(self, module: list[str], environment: dict[str, str], run: str = "") -> Night:
         log = self.folder / f"{len(self.started):02}.log"
+        list(self.trail.new())  # what happened before is none of this one's doing
         self.started.append(Night(self._process(module, environment, log), log, self.trail, run))
         return self.started[-1]
 
