@@ -14,14 +14,22 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tsql import TsqlCheck
 
 PROJECT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("BILLPATCH_SHARED", PROJECT.parent / "shared"))  # ../shared: the tools and captures beside the project
+SHARED = Path(
+    os.environ.get("BILLPATCH_SHARED", PROJECT.parent / "shared")
+)  # ../shared: the tools and captures beside the project
 
 # A laptop's Prefect Cloud profile must never see a test's flow run.
 os.environ["PREFECT_API_URL"] = ""
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """At its end every session checks the T-SQL that it has sent."""
+    config.pluginmanager.register(TsqlCheck(SHARED / "tools" / "sqlcheck"), "tsql-check")
 
 
 def _beside(path: Path, what: str) -> Path:
