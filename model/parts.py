@@ -109,9 +109,9 @@ class SqlInstance(Part):
 
     @property
     def backup_databases(self) -> tuple[str, ...]:
-        """Every database to back up: the system databases first, then the declared ones, none twice."""
+        """Every database to back up: the declared ones, then the system databases, none twice."""
         declared = tuple(d for d in self.databases if d.casefold() not in SYSTEM_DATABASES)
-        return SYSTEM_DATABASES + declared
+        return declared + SYSTEM_DATABASES
 
 
 class Site(Part):

@@ -56,6 +56,13 @@ class Nights:
         ]
         return [file.name for folder in folders for file in folder.iterdir()]
 
+    def free(self, host: str, drive: str, free: int) -> None:
+        """Leave so many bytes on a drive."""
+        path = self.lab.folder / "hosts" / host / "drives.json"
+        drives = json.loads(path.read_text(encoding="utf-8"))
+        drives[drive]["free"] = free
+        path.write_text(json.dumps(drives), encoding="utf-8")
+
     def in_share(self, kind: str, host: str, subject: str, extension: str) -> str:
         """Where the next night will put a backup."""
         key = RunKey.for_change("acme-billing", CHANGE, self.attempt + 1)
@@ -87,9 +94,12 @@ def test_corrupt_backups(nights: Nights) -> None:
     """A byte that changes at the source, on the way, at the target, or there later is found before anything is installed."""
     lab = nights.lab
     lab.declare("backup.flip_source", r"D:\Work")
+    lab.declare("backup.flip_target", nights.in_share("iis", "web01", "IIS configuration", ".zip"))
     assert nights.fail() == STOPPED + (
-        r"folder D:\Work of web01: D:\Staging\files.web01.D-Work--153d8d77.zip has changed since it was made (another "
-        "SHA-256). It was sent nowhere. Check the disk of WEB01, then run again."
+        r"(1) folder D:\Work of web01: D:\Staging\files.web01.D-Work--153d8d77.zip has changed since it was made (another "
+        "SHA-256). It was sent nowhere. Check the disk of WEB01, then run again. "
+        rf"(2) IIS configuration of web01 did not reach {SHARE} whole: what was read back is not what was sent. Check the "
+        "network to nas01 and its disks, then run again."
     )
 
     lab.declare("backup.flip_transit", SHARE)
@@ -98,12 +108,6 @@ def test_corrupt_backups(nights: Nights) -> None:
         rf"(1) {ALL} did not reach {SHARE} whole: what was read back is not what was sent. Check the network to nas01 "
         f"and its disks, then run again. (2) {ALL} did not reach {S3} whole: what arrived is not what was sent "
         "(BadDigest). Check the network to the store, then run again."
-    )
-
-    lab.declare("backup.flip_target", nights.in_share("iis", "web01", "IIS configuration", ".zip"))
-    assert nights.fail() == STOPPED + (
-        rf"IIS configuration of web01 did not reach {SHARE} whole: what was read back is not what was sent. Check the "
-        "network to nas01 and its disks, then run again."
     )
 
     lab.declare("backup.flip_target", nights.in_share("database", "sql01", "EngageIP", ".bak"), when="later")
@@ -136,42 +140,39 @@ def test_full_disks(nights: Nights) -> None:
         message,
     ), message
 
-    lab.declare("backup.disk_full", "EngageIP", room=20_480)
+    nights.free("sql01", "E", 8000)
     message = nights.fail()
-    assert re.fullmatch(
-        re.escape(
-            STOPPED + "sql01: BACKUP of EngageIP failed: no space on E: (needs SIZE KB, has 20 KB). Free space or set "
-            "backup.staging."
-        ).replace("SIZE", r"\d+"),
-        message,
-    ), message
-    assert [e["number"] for e in lab.audit("backup.failed")] == [3202]
+    shown = "sql01: BACKUP of {} failed: no space on E: (needs SIZE KB, has 7.8 KB). Free space or set backup.staging."
+    first, second, third = (shown.format(name) for name in ("EngageIP", "Reporting", "master"))
+    told = f"{STOPPED}(1) {first} (2) {second} (3) {third} (and 2 more)"
+    assert re.fullmatch(re.escape(told).replace("SIZE", r"\d+"), message), message
+    assert {e["number"] for e in lab.audit("backup.failed")} == {3202}
     (job,) = (lab.folder / "hosts/sql01/C/ProgramData/EngageIPPatching/jobs").glob("*.2.backup.sql01-EngageIP/job.json")
-    told = json.loads(job.read_text(encoding="utf-8"))["result"]
-    assert {m["number"] for m in told["messages"]} == {3211}, "SQL Server tells its progress before it fails"
-    assert [e["number"] for e in told["errors"]] == [3202, 3013]
+    result = json.loads(job.read_text(encoding="utf-8"))["result"]
+    assert {m["number"] for m in result["messages"]} == {3211}, "SQL Server tells its progress before it fails"
+    assert [e["number"] for e in result["errors"]] == [3202, 3013]
 
 
-def test_a_share_that_is_away(nights: Nights) -> None:
-    """Gone, or it refuses the login: told once, with how many backups it keeps away."""
-    lab = nights.lab
-    login = "Is the share up, has it room, and may the login of nas-acme write there?"
-    lab.declare("store.unreachable", SHARE)
-    assert nights.fail() == f"{STOPPED}{ALL} did not reach {SHARE}: The network path was not found. {login}"
-
-    lab.declare("store.denied", SHARE)
-    assert nights.fail() == f"{STOPPED}{ALL} did not reach {SHARE}: Access is denied. {login}"
-
-
-def test_a_bucket_that_is_away(nights: Nights) -> None:
-    """It refuses a right, or is gone, before the night or in the middle of it."""
+def test_stores_that_are_away(nights: Nights) -> None:
+    """A share and a bucket that refuse or are gone, before the night or in the middle of it: each told once."""
     lab = nights.lab
     endpoint = lab.papers["s3"]
+    login = "Is the share up, has it room, and may the login of nas-acme write there?"
+    lab.declare("store.unreachable", SHARE)
     lab.declare("store.denied", BUCKET, actions=["s3:PutObject"])
     assert nights.fail() == STOPPED + (
-        f"{ALL} did not reach {S3}: {endpoint} answered HTTP 403 AccessDenied: User is not authorized to perform: "
+        f"(1) {ALL} did not reach {SHARE}: The network path was not found. {login} "
+        f"(2) {ALL} did not reach {S3}: {endpoint} answered HTTP 403 AccessDenied: User is not authorized to perform: "
         "s3:PutObject. Grant s3:PutObject on acme-backups to the key of s3-acme."
     )
+
+    lab.declare("store.denied", SHARE)
+    with nights.meanwhile("lease.enter", lambda: lab.declare("store.unreachable", BUCKET)):
+        assert nights.fail() == STOPPED + (
+            f"(1) {ALL} did not reach {SHARE}: Access is denied. {login} "
+            f"(2) {ALL} did not reach {S3}: {endpoint} does not answer (ConnectionClosed). Check the route, the firewall "
+            "and the name from this host."
+        )
 
     lab.declare("store.denied", BUCKET, actions=["s3:GetObject"])
     assert nights.fail() == STOPPED + (
@@ -179,12 +180,6 @@ def test_a_bucket_that_is_away(nights: Nights) -> None:
         "secret is wrong. Grant s3:GetObject, or correct the credentials. Without s3:ListBucket a missing object "
         "answers the same."
     )
-
-    with nights.meanwhile("lease.enter", lambda: lab.declare("store.unreachable", BUCKET)):
-        assert nights.fail() == STOPPED + (
-            f"{ALL} did not reach {S3}: {endpoint} does not answer (ConnectionClosed). Check the route, the firewall and "
-            "the name from this host."
-        )
 
     lab.declare("store.unreachable", BUCKET)
     opened = len(lab.audit("quiesce.open"))

@@ -88,7 +88,7 @@ def test_everything_that_must_be_backed_up(acme: Estate) -> None:
         BackupItem("files", "web01", r"D:\Work"),
         BackupItem("installation", "web01", r"C:\Program Files\LogiSense\EngageIP"),
         BackupItem("iis", "web01", "IIS configuration"),
-        *(BackupItem("database", "sql01", name) for name in ("master", "model", "msdb", "EngageIP", "Reporting")),
+        *(BackupItem("database", "sql01", name) for name in ("EngageIP", "Reporting", "master", "model", "msdb")),
     )
 
 

@@ -58,7 +58,7 @@ def test_a_good_night_is_told_whole_on_the_smallest_screen(good: Report) -> None
         "9 of 9 whole and verified, 45.4 GB",
         r"\\nas01\billing",
         "s3://acme-backups/billing/",
-        "sql01 master, model, msdb, EngageIP, Reporting",
+        "sql01 EngageIP, Reporting, master, model, msdb",
         "KB5054833 SQL Server 2019 CU32 (build 15.0.4430.1)",
         "1. sql01 down 4 min 12 s",
         "2. web01 down 2 min 30 s, after sql01 was ready",
