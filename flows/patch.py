@@ -20,6 +20,7 @@ from model.records import QuiesceRecord, RestartRecord, RunOutcome
 from tasks import backup, checks, install, lease, preflight, quiesce, report, restart, review, validate
 from tasks.bring_back import bring_back
 from tasks.outcome import conclude
+from tasks.progress import await_prefect
 from tasks.run import Run, open_run
 from tasks.step import After, gather, settle
 
@@ -77,6 +78,7 @@ def patch_estate(
             back = bring_back(run, finished=finished, stopped=stopped_by is not None and stopped_by.stage != CUT_OFF)
             outcome = conclude(run, stopped_by, back, looked_only=dry_run)
             report.write(run, outcome)
+    await_prefect()
     return (Completed if outcome.succeeded else Failed)(message=outcome.headline)
 
 

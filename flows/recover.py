@@ -13,6 +13,7 @@ from model.outcome import Stopped
 from model.records import RunOutcome
 from tasks import report
 from tasks.outcome import conclude
+from tasks.progress import await_prefect
 from tasks.rescue import rescue
 from tasks.run import open_run
 
@@ -39,4 +40,5 @@ def recover_estate(
         back = rescue(run, why, flow_run)
         outcome = conclude(run, None, back, recovering=True)
         report.write(run, outcome)
+    await_prefect()
     return (Completed if outcome.succeeded else Failed)(message=outcome.headline)

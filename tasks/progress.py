@@ -16,9 +16,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
+from prefect.runtime import deployment
+
+from blocks.prefect_api import prefect_api
 
 _DEADLINE_SECONDS = 10.0
 _QUIET_AFTER_FAILURE_SECONDS = 60.0
+_AWAIT_SECONDS = 600.0
+_AWAIT_EVERY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,4 +81,19 @@ def publish(key: str, markdown: str, description: str) -> None:
     thread.join(_DEADLINE_SECONDS)
     if failed or thread.is_alive():
         _silent_until = time.monotonic() + _QUIET_AFTER_FAILURE_SECONDS
-        get_logger("billpatch").warning("Prefect did not take the artifact %s (%s); going on", key, failed or "no answer")
+        get_logger("billpatch").warning(
+            "Prefect did not take the artifact %s (%s); going on", key, failed or "no answer"
+        )
+
+
+def await_prefect() -> None:
+    """Give Prefect's API time to come back, so that it hears how a run ended; only for a run that a worker started.
+
+    All work is done by now. A person who started it by hand is not kept waiting for that.
+    """
+    deadline = time.monotonic() + _AWAIT_SECONDS
+    if deployment.id is None or prefect_api() != "silent":
+        return
+    get_logger("billpatch").warning("The work is done, and Prefect's API is away; waiting to tell it how the run ended")
+    while time.monotonic() < deadline and prefect_api() == "silent":
+        time.sleep(_AWAIT_EVERY_SECONDS)

@@ -8,6 +8,7 @@ it (the UI's Cancel and Pause), as a machine does (SIGKILL), or loses its Prefec
 from __future__ import annotations
 
 import os
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from night import GRACE, Event, Night, Nights, Prefect
+from night import GRACE, Door, Event, Night, Nights, Prefect
 from standing import assert_released, standing
 from warm import Warm
 
@@ -173,6 +174,11 @@ def finish(nights: Nights) -> None:
     assert night.wait() == 0, night.said()
     state = nights.prefect.state(night.flow_run)
     assert state["type"] == "COMPLETED", state["message"]
+    the_work_is_done(nights)
+
+
+def the_work_is_done(nights: Nights) -> None:
+    """Everything that was planned is installed, once, and the estate is open."""
     assert len(installed(nights.lab.audit())) == PLANNED
     assert customers_are_served(nights.lab)
     assert_released(nights.lab)
@@ -205,6 +211,60 @@ def test_a_night_that_is_cut_off_again_and_again(nights: Nights, kind: str, chai
     for stage in chain:
         interrupt(nights, kind, stage)
     finish(nights)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ALL_STAGES, reason="all stages are run")
+def test_a_prefect_server_that_stops_ends_nothing(nights: Nights) -> None:
+    """The run completes its work without it, and tells it how it ended when it is there again."""
+    print(f"BILLPATCH_SEED={SEED}: the server stops at '{seeded('server')}'")  # noqa: T201 - to repeat it
+    lose_the_server(nights, [(seeded("server"), "")])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ALL_STAGES, reason="BILLPATCH_ALL_STAGES=1 runs all stages")
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_prefect_server_that_comes_and_goes_ends_nothing(nights: Nights, first: int) -> None:
+    """It stops at every other stage and is back at the one in between."""
+    stages = ["", *STAGES, ""][first:]
+    lose_the_server(nights, [pair for pair in zip(stages[1::2], stages[2::2], strict=False) if pair[0]])
+
+
+def lose_the_server(nights: Nights, times: list[tuple[str, str]]) -> None:
+    """A night whose server is away from each first to each second stage; an empty one is the end of the work."""
+    assert nights.prefect is not None
+    with Door(nights.prefect.url) as door:
+        night = nights.flow(url=door.url)
+        for lost, back in times:
+            night.until(STAGES[lost], lost)
+            door.shut()
+            if back:
+                night.until(STAGES[back], back)
+                door.open()
+        night.until(on("lease.exit", "web01"), "the end of the work")
+        the_work_is_done(nights)
+        if door.is_shut:
+            door.open()
+        assert night.wait() == 0, night.said()
+    state = nights.prefect.state(night.flow_run)
+    assert state["type"] == "COMPLETED", state["message"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_brings_the_estate_back(nights: Nights) -> None:
+    """Whoever started the run by hand and ends it gets the estate back, the last word, and the command that goes on."""
+    assert nights.prefect is not None
+    before = standing(nights.lab)
+    patch = ("patch", nights.lab.estate, "--change", nights.change)
+    night = nights.command(*patch, PREFECT_API_URL=nights.prefect.url)
+    night.until(STAGES["update"], "update")
+    night.end(signal.SIGINT)
+    assert "billpatch patch acme-billing --change CHG0031001" in " ".join(night.said().split())
+    assert customers_are_served(nights.lab)
+    assert_released(nights.lab)
+    assert standing(nights.lab) == before
+    assert nights.command(*patch, PREFECT_API_URL=nights.prefect.url).wait() == 0
+    the_work_is_done(nights)
 
 
 def test_the_chains_hold_every_stage_once() -> None:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,14 +88,14 @@ class Door:
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}/api"
         self._open: set[socket.socket] = set()
-        self.shut_since: float | None = None
+        self.is_shut = False
 
     def __enter__(self) -> Self:
         self._serve()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.shut_since is None:
+        if not self.is_shut:
             self.shut()
 
     def _listen(self, port: int) -> socket.socket:
@@ -131,7 +132,7 @@ class Door:
 
     def shut(self) -> None:
         """As if the server had been stopped."""
-        self.shut_since = time.monotonic()
+        self.is_shut = True
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for end in self._open:
@@ -141,7 +142,7 @@ class Door:
 
     def open(self) -> None:
         """As if it had been started again."""
-        self.shut_since = None
+        self.is_shut = False
         self._socket = self._listen(self.port)
         self._serve()
 
@@ -151,15 +152,20 @@ class Trail:
 
     def __init__(self, path: str) -> None:
         self._file = Path(path).open(encoding="utf-8")  # noqa: SIM115 - read as long as the test runs
-        self.events: list[Event] = []
         self._rest = ""
+        self._unseen: deque[Event] = deque()
 
-    def new(self) -> Iterator[Event]:
-        """What has been added since the last time."""
-        *lines, self._rest = (self._rest + self._file.read()).split("\n")
-        for line in lines:
-            self.events.append(json.loads(line))
-            yield self.events[-1]
+    def next(self) -> Event | None:
+        """The next event, None where there is none yet."""
+        if not self._unseen:
+            *lines, self._rest = (self._rest + self._file.read()).split("\n")
+            self._unseen.extend(json.loads(line) for line in lines)
+        return self._unseen.popleft() if self._unseen else None
+
+    def skip(self) -> None:
+        """Pass over everything that has happened so far."""
+        while self.next():
+            pass
 
 
 @dataclass
@@ -177,7 +183,7 @@ class Night:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             ended = self.process.poll() is not None
-            for event in self.trail.new():
+            while event := self.trail.next():
                 self.since.append(event)
                 if reached(self.since, event):
                     return event
@@ -268,7 +274,7 @@ class Nights:
 
     def _start(self, module: list[str], environment: dict[str, str], run: str = "") -> Night:
         log = self.folder / f"{len(self.started):02}.log"
-        list(self.trail.new())  # what happened before is none of this one's doing
+        self.trail.skip()  # what happened before is none of this one's doing
         self.started.append(Night(self._process(module, environment, log), log, self.trail, run))
         return self.started[-1]
 
