@@ -64,10 +64,16 @@ def test_the_check_is_on(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.lookalike
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
-@pytest.mark.parametrize(("sql", "code"), [("SELECT name FROM sys.databases", 0), ("SELECT 1 FROM", 1)])
+@pytest.mark.parametrize(
+    ("sql", "code", "workers"),
+    [
+        ("SELECT name FROM sys.databases", 0, []),
+        ("SELECT 1 FROM", 1, []),
+        ("SELECT 1 FROM", 1, ["-n", "1"]),
+    ],
+)
 def test_a_session_fails_by_one_bad_batch(
-    outside: Path, sqlcheck: Path, workers: list[str], sql: str, code: int
+    outside: Path, sqlcheck: Path, sql: str, code: int, workers: list[str]
 ) -> None:
     """All of its tests pass, and the session does not: alone and with workers."""
     line = json.dumps({"sql": sql, "program": PRODUCT})

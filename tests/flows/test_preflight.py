@@ -115,4 +115,6 @@ def test_wrong_passwords_are_told_all_at_once(refused: Refused, monkeypatch: pyt
         "sql01: the login is refused (18456). Correct the user name and password of the credentials block.",
     ]
     assert refused.problems() == told
+    refusals = refused.lab.audit("winrm.logon_refused", effects_only=False)
+    assert sorted(each["host"] for each in refusals) == ["sql01", "web01"]
     assert refused.problems(check_estate) == [f"preflight: (1) {told[0]} (2) {told[1]}"]
