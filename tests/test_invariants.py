@@ -7,11 +7,14 @@ asked of every lab that ``start_lab`` has started, at its end, whatever the test
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from secret_search import SecretSearch, secrets_of
 
 from model.estate import BackupItem, Estate, ShareStore, Store, load_estate
 
@@ -192,6 +195,27 @@ def _follow(busy: dict[tuple[str, str], str], event: Event) -> None:
         busy[host, "power"] = name
     elif name == "host.boot":
         busy.pop((host, "power"), None)
+
+
+# Promise 8: no secret leaves its block -----------------------------------------------------------------------------------
+
+KNOWN_THERE = ("credentials.json", "accounts/*", "accounts/**/*", "web.config", "access.json")
+"""Files of the lab's own: what its servers check log-ins against."""
+
+
+def assert_promise_8(folder: Path, *, known_in: Iterable[str] = KNOWN_THERE) -> None:
+    """No secret of the labs below ``folder`` lies in any file there, but where the other side must know it.
+
+    Not on the hosts' disks, in no report, no log and no job's file.
+    """
+    search = SecretSearch(
+        {
+            f"{name} of {papers.parent.name}": text
+            for papers in folder.glob("*/credentials.json")
+            for name, text in secrets_of(json.loads(papers.read_text(encoding="utf-8"))).items()
+        }
+    )
+    assert search.in_folder(folder, except_for=known_in) == []
 
 
 # The test of the tests -----------------------------------------------------------------------------------------------
@@ -384,3 +408,17 @@ def test_promise_7_is_broken_by_customers_in_between(estate: Estate, events: Any
     """Each of these trails is caught."""
     with pytest.raises(AssertionError):
         assert_closed_while_patching(trail_of(*events), estate)
+
+
+@pytest.mark.parametrize("where", ["job.json", "lab0/hosts/web01/C/report.txt", "reports/report.html"])
+def test_promise_8_is_broken_by_one_file(tmp_path: Path, where: str) -> None:
+    """A password anywhere but in the lab's own papers is caught, escaped as it may be."""
+    (tmp_path / "lab0").mkdir()
+    papers = {"sql-acme": {"kind": "sql", "username": "svc", "password": 'a1b2c3d4"‹&€e5f6a7b8c9d0'}}
+    (tmp_path / "lab0" / "credentials.json").write_text(json.dumps(papers), encoding="utf-8")
+    assert_promise_8(tmp_path)
+    path = tmp_path / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(papers["sql-acme"]["password"]), encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"sql-acme\.password of lab0"):
+        assert_promise_8(tmp_path)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from model.estate import load_estate
-from tests.test_invariants import assert_promise_1
+from tests.test_invariants import assert_promise_1, assert_promise_8
 
 
 @dataclass
@@ -83,7 +83,7 @@ class EmbeddedLab:
 def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EmbeddedLab]]:
     """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers.
 
-    Whatever the test is about: at its end promise 1 must have held in each of its labs.
+    Whatever the test is about: at its end promises 1 and 8 must have held in each of its labs.
     """
     labs: list[EmbeddedLab] = []
 
@@ -119,6 +119,7 @@ def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             lab.process.kill()
     for lab in labs:
         assert_promise_1(lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate))
+    assert_promise_8(tmp_path)
 
 
 @dataclass

@@ -75,6 +75,10 @@ class SecretSearch:
         found = [known for needle, known in self._needles.items() if needle in data or needle in usual]
         return [Found(name, coding, place) for name, coding in dict.fromkeys(found)]
 
+    def in_text(self, text: str, place: str) -> list[Found]:
+        """What is found in a text that another program's API gave us."""
+        return self.in_bytes(text.encode("utf-8", "surrogatepass"), place)
+
     def in_folder(self, folder: Path, *, except_for: Iterable[str] = ()) -> list[Found]:
         """What is found in names and contents of the files below ``folder``.
 
