@@ -87,7 +87,10 @@ def ask(asked: Asked, call: Callable[[], T]) -> T:
             f"{asked.store}: the certificate of {asked.where} is not trusted. "
             "Set ca_file of the credentials to its authority."
         )
-    except (NoConnection, HTTPClientError) as error:  # connecting, reading, proxies; its text holds the URL with its query
+    except (
+        NoConnection,
+        HTTPClientError,
+    ) as error:  # connecting, reading, proxies; its text holds the URL with its query
         in_time = " in time" if "Timeout" in type(error).__name__ else ""
         problem = StoreUnreachable(
             f"{asked.store}: {asked.where} does not answer{in_time}. Check network, proxy and endpoint_url."

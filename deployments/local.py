@@ -232,7 +232,9 @@ def _clear(folder: Path) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / "lab.json").is_file() or not (folder / "audit.jsonl").is_file():
-        raise NotRunning(f"{folder} is not empty, and no lab has left it so. Name another place with --dir, or with BILLPATCH_STATE.")
+        raise NotRunning(
+            f"{folder} is not empty, and no lab has left it so. Name another place with --dir, or with BILLPATCH_STATE."
+        )
     with suppress(httpx.HTTPError, ValueError, KeyError):
         left = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
         httpx.get(f"{left['control']}/state", timeout=2)

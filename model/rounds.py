@@ -24,7 +24,9 @@ def judged(record: UpdateRecord, *, offered: bool) -> UpdateRecord:
     if record.result in {"installed", "reboot-pending", "not-needed"}:
         said = "was there already" if record.result == "not-needed" else "went in"
         remark = f"{said}, and is offered again after the restart: rolled back. Look at CBS.log on {record.host}"
-        return record.model_copy(update={"result": "failed", "remark": remark, "hresult": None, "verified_by": "rescan"})
+        return record.model_copy(
+            update={"result": "failed", "remark": remark, "hresult": None, "verified_by": "rescan"}
+        )
     return record
 
 

@@ -17,12 +17,22 @@ def plan(run: Run, what: Plan, outlook: Outlook | None = None) -> None:
 
 def backups(run: Run) -> None:
     """Every copy of everything that was to be backed up."""
-    _show(run, "backups", tables.backups(run.estate, run.journal.of(BackupRecord)), "What was backed up, and where it lies")
+    _show(
+        run,
+        "backups",
+        tables.backups(run.estate, run.journal.of(BackupRecord)),
+        "What was backed up, and where it lies",
+    )
 
 
 def updates(run: Run) -> None:
     """What became of each update."""
-    _show(run, "updates", tables.updates(run.estate, run.journal.of(UpdateRecord)), "What was installed, and what proves it")
+    _show(
+        run,
+        "updates",
+        tables.updates(run.estate, run.journal.of(UpdateRecord)),
+        "What was installed, and what proves it",
+    )
 
 
 def checks(run: Run) -> None:

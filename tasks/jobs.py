@@ -87,5 +87,3 @@ def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
             raise OutcomeUnknown(job, state.why)
         case _:
             raise OutcomeUnknown(job, f"the host says {type(state).__name__}")
-
-

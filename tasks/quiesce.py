@@ -115,7 +115,9 @@ def stop_services(run: Run, host: str) -> tuple[str, ...]:
     return names
 
 
-def record(run: Run, started: datetime, waited: list[tuple[str, ...]], jobs: dict[str, tuple[str, ...]]) -> QuiesceRecord:
+def record(
+    run: Run, started: datetime, waited: list[tuple[str, ...]], jobs: dict[str, tuple[str, ...]]
+) -> QuiesceRecord:
     """Write down that the estate is quiet from now on."""
     return run.journal.write(
         QuiesceRecord(

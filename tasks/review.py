@@ -23,9 +23,7 @@ def scan(run: Run, host: str, round_number: int) -> tuple[FoundUpdate, ...]:
 
     A job: over a network logon Windows Update refuses to search, on Windows Server 2025 as a whole.
     """
-    found = run_job(
-        run, round_number, Job(host, "scan", "windows-update", "Find-WindowsUpdate", {}, deadline=3600)
-    )
+    found = run_job(run, round_number, Job(host, "scan", "windows-update", "Find-WindowsUpdate", {}, deadline=3600))
     updates = tuple(FoundUpdate.model_validate(update) for update in found["updates"])
     tell("review", host, f"{len(updates)} updates offered")
     return updates
@@ -37,7 +35,12 @@ def last_scan(run: Run, host: str) -> tuple[datetime, tuple[FoundUpdate, ...]] |
     scans = []
     for known in run.hosts[host].run("Get-PatchJob")["jobs"]:
         job = JobFacts.model_validate(known).job
-        if job is not None and job.script == "Find-WindowsUpdate" and job.state == "succeeded" and job.ended is not None:
+        if (
+            job is not None
+            and job.script == "Find-WindowsUpdate"
+            and job.state == "succeeded"
+            and job.ended is not None
+        ):
             scans.append((job.ended, tuple(FoundUpdate.model_validate(each) for each in job.result["updates"])))
     return max(scans, key=lambda scan: scan[0], default=None)
 

@@ -226,7 +226,9 @@ def _find_estate(name: str) -> tuple[str, str]:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise EstateNotFound(name, f"the file cannot be read: {reason}. Name an estate's file, or an estate in the store.")
+        raise EstateNotFound(
+            name, f"the file cannot be read: {reason}. Name an estate's file, or an estate in the store."
+        )
     folder = os.environ.get(ESTATES_VARIABLE)
     store = EstateStore(folder=Path(folder)) if folder else _stored(name)
     found = store.read_estate(name)

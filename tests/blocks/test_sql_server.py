@@ -394,7 +394,9 @@ def test_every_batch_it_sends_is_tsql_since_2012(bench: Bench, sqlcheck: Path) -
     server.execute(backup_statement("EngageIP", _FILE, compression=True))
     server.execute(verify_statement(_FILE))
     server.backup_rows(_FILE)
-    assert server.data_bytes("engageip") == bench.sql.databases.path(bench.sql.databases.find("EngageIP")).stat().st_size
+    assert (
+        server.data_bytes("engageip") == bench.sql.databases.path(bench.sql.databases.find("EngageIP")).stat().st_size
+    )
     assert server.data_bytes("Gone") is None
     server.enabled_jobs()
     server.set_job_enabled("EngageIP Billing Run", enabled=True)

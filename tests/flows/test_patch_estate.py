@@ -20,4 +20,8 @@ def test_a_good_night(start_lab: Callable[..., Any], run_flow: Callable[..., Any
     assert len(installs) == len(set(installs)) == 3
     assert [e["build"] for e in lab.audit("sqlpatch.install")] == ["15.0.4430.1"]
     assert [e["host"] for e in lab.audit("host.shutdown")] == ["sql01", "web01"]
-    assert all(service["status"] == "Running" for service in lab.host_json("sql01", "services.json").values() if service["start"] == "Automatic")
+    assert all(
+        service["status"] == "Running"
+        for service in lab.host_json("sql01", "services.json").values()
+        if service["start"] == "Automatic"
+    )
