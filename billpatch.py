@@ -1,7 +1,7 @@
 """The command line: it starts the flows and prints what they say.
 
-Exit codes: 0 done; 1 stopped or failed; 2 the command line is wrong; 3 portals stay closed, a person is needed;
-130 ended by Ctrl-C, after the estate was brought back.
+Exit codes: 0 done; 1 stopped or failed; 2 the command line or the estate file is wrong; 3 portals stay closed, a
+person is needed; 130 ended by Ctrl-C, after the estate was brought back.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from tasks.report import Written
 
 app = typer.Typer(
-    help="Patch EngageIP Billing servers: backups that gate, updates, ordered reboots, checks, and a way back.",
-    epilog="Exit codes: 0 done; 1 stopped or failed; 2 the command line is wrong; 3 portals stay closed, a person is "
-    "needed; 130 ended by Ctrl-C.",
+    epilog="Exit codes: 0 done; 1 stopped or failed; 2 the command line or the estate file is wrong; 3 portals stay "
+    "closed, a person is needed; 130 ended by Ctrl-C.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
@@ -35,7 +34,7 @@ out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
 STATE = Path(os.environ.get("BILLPATCH_STATE", ".state"))
-FAILED, NEEDS_A_PERSON, INTERRUPTED = 1, 3, 130
+FAILED, USAGE, NEEDS_A_PERSON, INTERRUPTED = 1, 2, 3, 130
 
 Estate = Annotated[str, typer.Argument(help="Name of an estate in the estate store, or the path of its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
@@ -114,7 +113,7 @@ def recover(estate: Estate, as_json: Json = False) -> None:
         try:
             recover_directly(estate)
         except Stopped as stopped:
-            _fail(stopped.problems, as_json)
+            _fail(stopped.problems, as_json, USAGE if stopped.stage == "estate" else FAILED)
     _end(written[-1], as_json)
 
 
@@ -211,7 +210,7 @@ def _ready(estate: str, as_json: bool) -> None:
     try:
         read_estate(estate)
     except Stopped as stopped:
-        _fail(stopped.problems, as_json)
+        _fail(stopped.problems, as_json, USAGE)
 
 
 def _looked(flow: Any, estate: str, as_json: bool) -> Any:
@@ -257,6 +256,8 @@ def _prefect_errors(as_json: bool, written: Sequence[Written] = ()) -> Iterator[
 
     try:
         yield
+    except typer.Exit:
+        raise  # which Python takes for a RuntimeError
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         if written:
             err.print("Prefect went away before it took the end of the run; the report is complete.", style="yellow")
@@ -296,13 +297,15 @@ def _end(written: Written, as_json: bool, code: int | None = None) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _fail(problems: Sequence[Problem], as_json: bool) -> NoReturn:
-    """Tell every problem on a line of its own, and end with 1."""
+def _fail(problems: Sequence[Problem], as_json: bool, code: int = FAILED) -> NoReturn:
+    """Tell every problem on a line of its own, and end."""
     if as_json:
         typer.echo(json.dumps({"ok": False, "problems": [each.message for each in problems]}, ensure_ascii=False))
     for each in () if as_json else problems:
-        err.print(_fold(err, f"{'- ' if len(problems) > 1 else ''}{each.message}"), style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(FAILED)
+        err.print(
+            _fold(err, f"{'- ' if len(problems) > 1 else ''}{each.message}"), style="red", markup=False, soft_wrap=True
+        )
+    raise typer.Exit(code)
 
 
 def _print(lines: Sequence[str], document: dict[str, Any], as_json: bool) -> None:
@@ -334,7 +337,7 @@ def _short(path: str) -> str:
 
 
 def _break(box: Sandbox) -> str:
-    return f"""curl -X POST {box.papers['control']}/faults -d '{{"name": "backup.disk_full"}}'"""
+    return f"""curl -X POST {box.papers["control"]}/faults -d '{{"name": "backup.disk_full"}}'"""
 
 
 @contextmanager

@@ -115,10 +115,9 @@ KINDS = {"cancel": cancel, "pause": pause, "kill": kill}
 
 
 @pytest.fixture(scope="session")
-def prefect(start_prefect: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory) -> Prefect:
+def prefect(prefect_harness: dict[str, str]) -> Prefect:
     """One Prefect server for all of them."""
-    home = tmp_path_factory.mktemp("prefect-nights")
-    return Prefect(start_prefect(home), home)
+    return Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
 
 
 @pytest.fixture(scope="session")
