@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from blocks.sql_errors import SqlServerError
-from model.hresults import windows_update_meaning
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
 from model.reboot import pending_verdict, restart_due
 from model.records import HostFacts, UpdateRecord
-from model.reopen import INSTALLING
 from model.rounds import judged, once_more
-from tasks.jobs import Job, OutcomeUnknown, is_begun, run_job
+from tasks.jobs import is_begun
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, sql_patch_job
 from tasks.step import step
+from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
 MOST_ROUNDS = 4
-_HOUR = 3600.0
-_SUCCEEDED = {2, 3}
 
 Todo = dict[str, tuple[PlanStep, ...]]
 """What is still to be installed, by host."""
@@ -51,7 +47,7 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
     Not where an earlier run of the same key has begun to install: what waits there is what it installed.
     """
     jobs = [sql_patch_job(run, package) for package in _packages(run, host).values()]
-    if any(is_begun(run, 1, job) for job in [*jobs, _windows_update_job(host, ())]):
+    if any(is_begun(run, 1, job) for job in [*jobs, windows_update_job(host, ())]):
         return False
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     setup = any(step.update in _packages(run, host) for step in steps)
@@ -80,75 +76,6 @@ def _packages(run: Run, host: str) -> dict[str | None, Any]:
     return {package.name: package for package in run.estate.updates.packages if package.on == host}
 
 
-def _windows_update_job(host: str, steps: Sequence[PlanStep]) -> Job:
-    parameters = {"updates": [{"id": each.update, "revision": each.revision} for each in steps]}
-    return Job(host, "install", "windows-update", "Install-WindowsUpdate", parameters, deadline=4 * _HOUR)
-
-
-def install_windows_updates(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]) -> list[UpdateRecord]:
-    """One job installs them; what the agent says is written down, and believed only after the rescan."""
-    started = datetime.now(UTC)
-    run.hosts[host].run(
-        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={INSTALLING: {"round": round_number}}
-    )
-    try:
-        answer = run_job(run, round_number, _windows_update_job(host, steps))
-    except OutcomeUnknown as unknown:
-        tell("install", host, f"{unknown}; the rescan will tell")
-        answer = {"updates": []}
-    told = {(each["id"].casefold(), each["revision"]): each for each in answer["updates"]}
-    records = []
-    for each in steps:
-        result, code, remark = _said(told.get(((each.update or "").casefold(), each.revision)))
-        record = UpdateRecord(
-            host=host,
-            update=each.update or "",
-            revision=each.revision,
-            kb=each.kb[0] if each.kb else None,
-            title=each.subject,
-            kind="windows-update",
-            result=result,
-            hresult=code,
-            remark=remark,
-            started=started,
-            ended=datetime.now(UTC),
-        )
-        records.append(_write(run, record))
-        tell("install", host, f"{each.subject}: {result}{f' ({remark})' if remark else ''}")
-    return records
-
-
-Result = Literal["installed", "reboot-pending", "not-needed", "failed", "unknown"]
-
-
-def _said(each: Mapping[str, Any] | None) -> tuple[Result, str | None, str | None]:
-    """What the agent said of one update: result, HRESULT, remark."""
-    if each is None:
-        return "unknown", None, "the job was cut off"
-    if each["skipped"]:
-        return ("not-needed" if each["skipped"] == "installed already" else "unknown"), None, each["skipped"]
-    last = each["install"] or each["download"]
-    meaning = windows_update_meaning(last["hresult"])
-    if each["install"] is not None and each["install"]["result_code"] in _SUCCEEDED:
-        return ("reboot-pending" if each["install"]["reboot_required"] else "installed"), None, None
-    known: dict[str, Result] = {"done-reboot": "reboot-pending", "not-needed": "not-needed"}
-    return known.get(meaning.do, "failed"), meaning.hex, str(meaning)
-
-
-def _write(run: Run, record: UpdateRecord) -> UpdateRecord:
-    """Write the record in the place of one that tells of an earlier round."""
-    earlier = _last(run, record.host, record.update, record.revision)
-    if earlier is None:
-        return run.journal.write(record)
-    run.journal.replace(earlier, record)
-    return record
-
-
-def _last(run: Run, host: str, update: str | None, revision: int | None) -> UpdateRecord | None:
-    same = [r for r in run.journal.of(UpdateRecord) if (r.host, r.update, r.revision) == (host, update, revision)]
-    return same[-1] if same else None
-
-
 def verify(run: Run, plan: Plan, rescans: Mapping[str, Sequence[FoundUpdate]]) -> Todo:
     """What the plan wanted, a rescan still offers, and another round can bring.
 
@@ -163,7 +90,7 @@ def verify(run: Run, plan: Plan, rescans: Mapping[str, Sequence[FoundUpdate]]) -
             if wanted.update is None or wanted.update in packages:
                 continue
             still = (wanted.update.casefold(), wanted.revision) in offered
-            record = _last(run, host, wanted.update, wanted.revision)
+            record = last_record(run, host, wanted.update, wanted.revision)
             if record is not None:
                 after = judged(record, offered=still)
                 run.journal.replace(record, after)
