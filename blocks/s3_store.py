@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -158,14 +158,10 @@ class S3Credentials(Block):
 
 @dataclass(frozen=True)
 class PresignedPut:
-    """A URL that takes exactly one body, and the headers that must come with it; the URL is a secret."""
+    """A URL that takes exactly one body, and the headers that must come with it; only the URL is a secret."""
 
     url: SecretStr
-    headers: dict[str, str] = field(repr=False)
-
-    def secret(self) -> dict[str, Any]:
-        """What a job needs to send: goes into the job's protected file, and nowhere else."""
-        return {"url": self.url.get_secret_value(), "headers": dict(self.headers)}
+    headers: dict[str, str]
 
 
 class S3BackupStore:

@@ -63,9 +63,9 @@ def patch_estate(
                 take_hold(run)
                 plan = decide(run)
                 preflight.must_be_in_window(run)
-                back_up(run, make_quiet(run))
-                preflight.must_be_in_window(run)
-                patch(run, plan)
+                if plan.installs:
+                    back_up(run, make_quiet(run))
+                    patch(run, plan)
                 check(run)
             finished = True
         except Stopped as stopped:
@@ -143,6 +143,7 @@ def patch(run: Run, plan: Plan) -> None:
     settle("install", waits.values())
     restart_in_order(run, 0, {host for host, wait in waits.items() if wait.result()})
     for round_number in range(1, install.MOST_ROUNDS + 1):
+        preflight.must_be_in_window(run)
         installs = {host: install.install_on.submit(run, host, round_number, steps) for host, steps in todo.items()}
         settle("install", installs.values())
         restart_in_order(run, round_number, {host for host, done in installs.items() if done.result().restart})

@@ -66,6 +66,11 @@ class RunKey(BaseModel):
     def __str__(self) -> str:
         return f"{self.estate}.{self.occasion}.{self.attempt}"
 
+    @property
+    def is_start(self) -> bool:
+        """Whether the occasion is a start, and no change."""
+        return re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", self.occasion) is not None
+
     def owns(self, job_id: str) -> bool:
         """Whether a job belongs to this run."""
         return job_id.startswith(f"{self}.")

@@ -142,7 +142,7 @@ def _next(called: str, key: RunKey, verdict: str, aftermath: Aftermath, stopped:
         return None
     if verdict == "half-open" or not aftermath.whole:
         return f"billpatch recover {called}"
-    change = "" if key.occasion.endswith("Z") and "T" in key.occasion else f" --change {key.occasion}"
+    change = "" if key.is_start else f" --change {key.occasion}"
     # What failed is tried again under the next attempt; what was cut off, or not begun, goes on under its own.
     attempt = key.attempt + (aftermath.touched and (stopped is None or stopped.stage != CUT_OFF))
     return f"billpatch patch {called}{change}{f' --attempt {attempt}' if attempt > 1 else ''}"

@@ -164,7 +164,7 @@ def _clear(run: Run, item: BackupItem, path: str) -> None:
 def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -> list[BackupRecord]:
     """Send the file to every store in one job, and prove each store's copy where it lies."""
     name = _name(run, item, "." + made["path"].rpartition(".")[2])
-    targets: list[dict[str, str]] = []
+    targets: list[dict[str, Any]] = []
     secrets: dict[str, Any] = {}
     for number, store in enumerate(run.estate.backup.stores):
         label = f"store{number}"
@@ -172,7 +172,7 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
             signed = run.buckets[store.name].presign_put(
                 name, sha256=made["sha256"], size=made["size"], expires=_URL_LIFETIME
             )
-            targets.append({"name": label, "kind": "s3", "path": f"{store.name}{name}"})
+            targets.append({"name": label, "kind": "s3", "path": f"{store.name}{name}", "headers": signed.headers})
             secrets[f"{label}.url"] = signed.url
         else:
             secrets |= run.share_login(store.credentials, label)

@@ -32,23 +32,28 @@ def take(run: Run) -> int:
     if not run.named:
         run.key = _resumed(run)
     force = _wait_for_own(run)
-    granted: list[str] = []
-    fence = 0
+    granted: dict[str, int] = {}
     try:
         for host in sorted(run.hosts):
-            answer = enter(run, host, fence, force=force)
-            if not answer["granted"]:
-                raise _held(run, host, Lease.model_validate(answer))
-            granted.append(host)
-            fence = max(fence, int(answer["fence"]))
+            granted[host] = _granted(run, host, max(granted.values(), default=0), force=force)
+        fence = max(granted.values())
         for host in granted:
-            enter(run, host, fence)
-        run.fence, run.joined = fence, tuple(granted)
+            granted[host] = _granted(run, host, fence)
     except (Stopped, HostError):
-        for host in granted:
-            give_back_on(run, host, fence)
+        # Each by the number that the host knows: with another it would not hear of it.
+        for host, number in granted.items():
+            give_back_on(run, host, number)
         raise
+    run.fence, run.joined = fence, tuple(granted)
     return fence
+
+
+def _granted(run: Run, host: str, fence: int, *, force: bool = False) -> int:
+    """Take the lease on one host, and return its number; raises Stopped naming who holds it."""
+    answer = enter(run, host, fence, force=force)
+    if not answer["granted"]:
+        raise _held(run, host, Lease.model_validate(answer))
+    return int(answer["fence"])
 
 
 def _resumed(run: Run) -> RunKey:
@@ -147,7 +152,10 @@ def keep_alive(run: Run) -> threading.Thread:
     def renew() -> None:
         while not run.over.wait(SECONDS / 4):
             for host in run.hosts:
-                if run.over.is_set() or renew_on(run, host):
+                with run.renewal:
+                    # One that restarts has been given longer: a renewal would shorten it.
+                    lost = host not in run.restarting and renew_on(run, host)
+                if lost or run.over.is_set():
                     return
 
     thread = threading.Thread(target=renew, name=f"lease-{run.estate.name}", daemon=True)
@@ -165,6 +173,14 @@ def renew_on(run: Run, host: str, seconds: float = SECONDS) -> bool:
         run.lose_lease(f"{answer['holder']} for {answer['key']}")
         return True
     return False
+
+
+def lend(run: Run, host: str) -> None:
+    """Prolong the lease of a host that is about to restart: while it is down nobody can renew it, and nobody else shall
+    find it free when it comes up."""
+    with run.renewal:
+        run.restarting.add(host)
+        renew_on(run, host, run.estate.restart.deadline.total_seconds() + SECONDS)
 
 
 def give_back(run: Run, *, finished: bool) -> None:

@@ -87,7 +87,10 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     ready = None
     try:
-        _down_and_up(run, host, f"{run.key}.{round_number}", going, deadline)
+        try:
+            _down_and_up(run, host, f"{run.key}.{round_number}", going, deadline)
+        finally:
+            run.restarting.discard(host)
         _hold_services(run, host)
         _await_ready(run, host, going.before, deadline)
         ready = datetime.now(UTC)
@@ -147,8 +150,7 @@ def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     )
     going.before = going.before or readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     _stop_sql_server(run, host)
-    # While it is down nobody can renew its lease, and nobody else shall find it free when it comes up.
-    lease.renew_on(run, host, run.estate.restart.deadline.total_seconds() + lease.SECONDS)
+    lease.lend(run, host)
     going.asked = True
     try:
         answer = run.hosts[host].run(

@@ -70,6 +70,10 @@ class Run:
         """Set when the estate is not ours any more, or the run has hung up: waits of ``bring_back`` watch it."""
         self.lease_lost = ""
         """Who has taken the estate over from this run; empty while it is ours."""
+        self.restarting: set[str] = set()
+        """Hosts that are asked to restart: their leases are prolonged for that, and not renewed meanwhile."""
+        self.renewal = threading.Lock()
+        """Held around each renewal of a lease."""
         self.lost: dict[str, str] = {}
         """Hosts that did not come back, and how far they came."""
         self.facts: dict[str, HostFacts] = {}

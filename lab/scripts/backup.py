@@ -5,7 +5,6 @@ Faults: see ``lab.scripts.transfer``.
 
 from __future__ import annotations
 
-import base64
 import re
 import threading
 from typing import Any
@@ -92,8 +91,7 @@ def _send(
     elif target["kind"] == "s3":
         url = secrets[f"{name}.url"]
         try:
-            checksum = base64.b64encode(bytes.fromhex(wanted)).decode()
-            said = put(host, url, data, checksum, seconds)
+            said = put(host, url, data, target["headers"], seconds)
         except ScriptFailure as failure:
             status = re.search(r"answered HTTP (\d+)", failure.message)
             answer["http_status"] = int(status[1]) if status else None

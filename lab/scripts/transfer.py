@@ -147,7 +147,7 @@ def bucket_of(url: str) -> str:
     return unquote(urlsplit(url).path).lstrip("/").split("/", 1)[0]
 
 
-def put(host: Host, url: str, data: bytes, checksum: str, seconds: float) -> http.client.HTTPResponse:
+def put(host: Host, url: str, data: bytes, headers: dict[str, str], seconds: float) -> http.client.HTTPResponse:
     """PUT ``data`` for real; ScriptFailure with the words of Send-BackupFile for whatever is not a 200."""
     parts = urlsplit(url)
     where = f"{parts.scheme}://{parts.netloc}"
@@ -160,7 +160,7 @@ def put(host: Host, url: str, data: bytes, checksum: str, seconds: float) -> htt
     connection = make(parts.hostname or "", parts.port, timeout=seconds)
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request("PUT", target, body=data, headers={"x-amz-checksum-sha256": checksum})
+        connection.request("PUT", target, body=data, headers=headers)
         answer = connection.getresponse()
         body = answer.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as fault:

@@ -9,7 +9,8 @@ bytes is not sent again.
 .PARAMETER sha256
 What the file must be: the answer of the job that made it. A file that has changed since is sent nowhere.
 .PARAMETER targets
-[{name, kind ("share", "s3"), path}]; path of a share's is the file's UNC path; of S3's the object's name, for messages.
+[{name, kind ("share", "s3"), path, headers}]; path of a share's is the file's UNC path; of S3's the object's name, for
+messages. headers {name: value} of S3's are what its URL was signed with, the checksum among them.
 .PARAMETER secrets
 "<name>.username" and "<name>.password" for a share, "<name>.url" for S3.
 .OUTPUTS
@@ -92,9 +93,7 @@ function Send-ToStore {
     $request.Timeout = 1000 * $answer_seconds
     $request.ReadWriteTimeout = 1000 * $answer_seconds
     $request.ContentLength = $Answer.size
-    $raw = [byte[]]::new(32)
-    for ($i = 0; $i -lt 32; $i++) { $raw[$i] = [Convert]::ToByte($sha256.Substring(2 * $i, 2), 16) }
-    $request.Headers['x-amz-checksum-sha256'] = [Convert]::ToBase64String($raw)
+    foreach ($header in @($Target.headers.PSObject.Properties)) { $request.Headers[$header.Name] = [string]$header.Value }
     $response = $null
     try {
         try {

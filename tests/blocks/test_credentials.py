@@ -203,8 +203,12 @@ def test_a_prefect_that_does_not_answer_costs_seconds(file: Path) -> None:
 def test_prefects_blocks_come_first(file: Path) -> None:
     """With a Prefect API, a saved block is used, whatever the file says; without one of that name, the file is."""
     ShareCredentials(username="from-prefect", password=PASSWORD).save("nas-acme", overwrite=True)
-    found = resolve({"nas-acme": "share", "pager": "webhook"}, environ=environ(file))
-    any_kind = resolve(["nas-acme"], environ=environ(file))
+    try:
+        found = resolve({"nas-acme": "share", "pager": "webhook"}, environ=environ(file))
+        any_kind = resolve(["nas-acme"], environ=environ(file))
+    finally:
+        delete: Any = ShareCredentials.delete
+        delete("nas-acme", _sync=True)  # other tests use this server too
     assert found["nas-acme"].username == "from-prefect"
     assert found["nas-acme"].password.get_secret_value() == PASSWORD
     assert any_kind["nas-acme"].username == "from-prefect"

@@ -27,7 +27,6 @@ from blocks.s3_store import (
     StoreError,
     StoreUnreachable,
 )
-from blocks.share_store import ShareStore
 from lab.audit import Audit
 from lab.clock import Clock
 from lab.faults import Fault, Faults
@@ -209,13 +208,13 @@ def test_errors_hold_strings_only_and_no_secret(connect: Callable[..., S3BackupS
 
 
 def test_nothing_shows_the_url_or_the_keys(connect: Callable[..., S3BackupStore]) -> None:
-    """Representations of store, credentials and presigned PUT hold no secret; only secret() gives it."""
+    """Representations of store, credentials and presigned PUT hold no secret."""
     store = connect()
     put = store.presign_put(NAME, sha256=SHA, size=1, expires=timedelta(minutes=5))
     shown = f"{store!r} {put!r} {put} {store._credentials!r}"
     assert "X-Amz-Signature" not in shown
     assert store._credentials.secret_access_key.get_secret_value() not in shown
-    assert "X-Amz-Signature" in put.secret()["url"]
+    assert "X-Amz-Signature" in put.url.get_secret_value()
 
 
 @pytest.mark.parametrize(
@@ -238,12 +237,3 @@ def test_urls_name_the_regional_host_or_the_path(settings: dict[str, Any], start
     assert put.url.get_secret_value().startswith(start + "x.bak?")
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in put.url.get_secret_value()
     assert put.headers == {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(SHA)).decode()}
-
-
-def test_share_store_builds_paths_and_touches_nothing() -> None:
-    """The share is written by hosts; this side joins the path, and hands the login to the job's protected file."""
-    credentials = ShareCredentials(username="nas01\\backup", password=SecretStr('pw"\u2039&€'))
-    store = ShareStore(r"\\nas01\billing", credentials)
-    assert store.target(NAME) == "\\\\nas01\\billing\\" + NAME.replace("/", "\\")
-    assert 'pw"\u2039&€' not in repr(store)
-    assert store.secret()["password"] == 'pw"\u2039&€'

@@ -264,28 +264,43 @@ def test_the_ui_runs_what_its_form_starts(tmp_path: Path) -> None:
     """As ``make ui``: a run that is started through the API, as the form does, ends well; Ctrl-C ends everything."""
     command = [sys.executable, "-m", "billpatch", "ui", "--port", "0", "--speed", "100"]
     environment = os.environ | {"BILLPATCH_STATE": str(tmp_path)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as ui:
-        assert ui.stdout is not None
+    ui = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert ui.stdout is not None
+    try:
         told = takewhile(lambda line: not line.startswith("End it"), iter(ui.stdout.readline, ""))
         facts = {line[:11].strip(): line[11:].strip() for line in told}
         api = f"{facts['Prefect']}/api"
         deployment = httpx.get(f"{api}/deployments/name/patch-estate/acme-billing").raise_for_status().json()["id"]
         asked = {"parameters": {"estate": "acme-billing", "change": "CHG3"}}
         run = httpx.post(f"{api}/deployments/{deployment}/create_flow_run", json=asked).raise_for_status().json()["id"]
-        deadline = time.monotonic() + 200
-        state: dict[str, Any] = {}
-        while state.get("type") not in {"COMPLETED", "FAILED", "CRASHED"} and time.monotonic() < deadline:
-            time.sleep(0.5)
-            state = httpx.get(f"{api}/flow_runs/{run}", timeout=30).json()["state"]
-        assert state["message"] == "acme-billing: patched: 4 updates installed, every check passed, everything is up."
-        asked = {"artifacts": {"flow_run_id": {"any_": [run]}}}
-        shown = {each["key"] for each in httpx.post(f"{api}/artifacts/filter", json=asked).json()}
+        state = state_of(f"{api}/flow_runs/{run}")
+        patched = "acme-billing: patched: 4 updates installed, every check passed, everything is up."
+        assert (state["type"], state["message"]) == ("COMPLETED", patched)
+        of_run = {"flow_run_id": {"any_": [run]}}
+        shown = {each["key"] for each in httpx.post(f"{api}/artifacts/filter", json={"artifacts": of_run}).json()}
         assert shown == {f"acme-billing-{name}" for name in ("plan", "backups", "updates", "checks", "report")}
+        asked = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
+        steps = {each["name"] for each in httpx.post(f"{api}/task_runs/filter", json=asked).json()}
+        assert {"restart web01", "back up database EngageIP of sql01", "check site Portal answers on web01"} <= steps
         second = billpatch("lab", "--dir", str(tmp_path))
-        assert (second.returncode, f"in use by process {ui.pid}" in second.stderr) == (1, True)
+        assert second.returncode == 1
+        assert f"in use by process {ui.pid}" in second.stderr
         ui.send_signal(signal.SIGINT)
         assert ui.wait(60) == 0
+    finally:
+        ui.terminate()
+        ui.wait(60)
     assert still_running(tmp_path) == []
+
+
+def state_of(run: str) -> dict[str, Any]:
+    """The state of a flow run once it has ended."""
+    deadline = time.monotonic() + 200
+    state: dict[str, Any] = {}
+    while state.get("type") not in {"COMPLETED", "FAILED", "CRASHED"} and time.monotonic() < deadline:
+        time.sleep(0.5)
+        state = httpx.get(run, timeout=30).json()["state"]
+    return state
 
 
 def still_running(folder: Path) -> list[str]:

@@ -103,7 +103,8 @@ def test_wrong_passwords_are_told_all_at_once(refused: Refused, monkeypatch: pyt
     credentials = json.loads(Path(refused.lab.papers["credentials"]).read_text(encoding="utf-8"))
     for block in ("winrm-acme", "sql-acme"):
         credentials[block]["password"] = "wrong"
-    wrong = refused.lab.folder / "wrong.json"
+    wrong = refused.lab.folder / "wrong" / "credentials.json"
+    wrong.parent.mkdir()
     wrong.touch(mode=0o600)
     wrong.write_text(json.dumps(credentials), encoding="utf-8")
     monkeypatch.setenv("BILLPATCH_CREDENTIALS", str(wrong))

@@ -160,6 +160,9 @@ class Store(BaseHTTPRequestHandler):
         status, answer = 200, b""
         if "denied" in self.path:
             status, answer = 403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        elif "sealed" in self.path and self.headers.get("x-amz-server-side-encryption") != "aws:kms":
+            text = "<Error><Code>SignatureDoesNotMatch</Code><Message>A signed header is missing.</Message></Error>"
+            status, answer = 403, text.encode()
         elif "odd" in self.path:
             status, answer = 502, b"<html>Bad Gateway</html>"
         elif wanted != have or "flipped" in self.path:
@@ -195,7 +198,8 @@ def send(*targets: dict[str, Any], sha256: str = SHA) -> dict[str, Any]:
 
 
 NAS = {"name": "nas-acme", "kind": "share", "path": rf"{SHARE}\acme\web01\ready.zip"}
-S3 = {"name": "s3-acme", "kind": "s3", "path": "s3://acme/billing/ready.zip"}
+CHECKSUM = {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(SHA)).decode()}
+S3 = {"name": "s3-acme", "kind": "s3", "path": "s3://acme/billing/ready.zip", "headers": CHECKSUM}
 LOGIN = {"nas-acme.username": r"nas01\backup", "nas-acme.password": PASSWORD}
 
 
@@ -242,6 +246,15 @@ def test_one_store_that_fails_does_not_stop_the_others(hosts: Any, store: Any) -
     assert [target["status"] for target in answer["targets"]] == ["failed", "failed", "stored", "stored"]
     assert [target["error"] for target in answer["targets"][:2]] == ["The network path was not found"] * 2
     assert len(kept) == 1
+
+
+def test_every_header_that_a_url_was_signed_with_is_sent(hosts: Any, store: Any) -> None:
+    """Encryption is signed with the URL; without its header no store takes the object."""
+    secrets = {"s3-acme.url": f"{store[0]}/acme/sealed?X-Amz-Signature=geheim"}
+    sealed = {**S3, "headers": CHECKSUM | {"x-amz-server-side-encryption": "aws:kms"}}
+    for target, status in ((sealed, "stored"), (S3, "failed")):
+        answer = hosts.call_job("Send-BackupFile", send(target), secrets=secrets).agree()
+        assert answer["targets"][0]["status"] == status
 
 
 @pytest.mark.parametrize(
