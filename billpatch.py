@@ -34,6 +34,7 @@ out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
 STATE = Path(os.environ.get("BILLPATCH_STATE", ".state"))
+UI_PORT = 4200
 FAILED, USAGE, NEEDS_A_PERSON, INTERRUPTED = 1, 2, 3, 130
 
 Estate = Annotated[str, typer.Argument(help="Name of an estate in the estate store, or the path of its file.")]
@@ -152,8 +153,11 @@ def demo(speed: Speed = 60.0) -> None:
             box.start_prefect()
             box.start_lab("acme", speed)
             box.await_prefect()
+        # This server ends with the demo; what it knows is shown by the next `billpatch ui`.
+        box.environ["PREFECT_UI_URL"] = f"http://127.0.0.1:{UI_PORT}"
         # A process of its own, as a user would start it: it has sent its last log line before the server goes.
         code = box.run("billpatch", "patch", _short(box.papers["estate"]))
+    out.print("That page opens while `make ui` runs, which starts Prefect on what this demo has left.", style="dim")
     raise typer.Exit(code)
 
 
@@ -161,7 +165,7 @@ def demo(speed: Speed = 60.0) -> None:
 def ui(
     speed: Speed = 20.0,
     preset: Preset = "acme",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prefect UI; 0 takes a free one.")] = 4200,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prefect UI; 0 takes a free one.")] = UI_PORT,
 ) -> None:
     """Run Prefect's UI with the deployments and the lab, until Ctrl-C.
 

@@ -12,7 +12,7 @@ from lab.s3 import S3Store
 from lab.spec import LabSpec
 from lab.sql import Login, SqlInstance
 from lab.tasks import Tasks
-from lab.web import Iis
+from lab.web.iis import Iis
 from lab.web.install import install_site
 
 

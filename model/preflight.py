@@ -17,6 +17,15 @@ SYSTEM_DRIVE_FREE = 3 * 1024**3
 """Bytes that an installer may need on C: a cumulative update unpacks to about that much."""
 
 
+def estate_problems(estate: Estate) -> Iterator[str]:
+    """What the estate asks for and this system cannot do yet."""
+    if estate.review.policy == "approve":
+        yield (
+            f"{estate.name}: wants a person's approval of each plan (review.policy: approve), and approval is not built "
+            "yet. Set review.policy: auto to let the update policy decide."
+        )
+
+
 def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[str]:
     """Everything about a host that must be mended first, one line each."""
     host = facts.host
@@ -53,6 +62,8 @@ def sql_problems(estate: Estate, host: str, facts: SqlFacts) -> Iterator[str]:
         yield f"{host}: databases are replicated ({', '.join(facts.replication)}), and patching replication is not built yet. {_OUT}"
     if facts.mirroring:
         yield f"{host}: databases are mirrored ({', '.join(facts.mirroring)}), and patching mirrors is not built yet. {_OUT}"
+    if not facts.sysadmin:
+        yield f"{host}: the login is not a sysadmin, which a backup of every database and the proof of it need. Add it to the role."
     for name in estate.sql[host].databases:
         state = facts.state_of(name)
         if state is None:

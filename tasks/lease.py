@@ -176,8 +176,10 @@ def renew_on(run: Run, host: str, seconds: float = SECONDS) -> bool:
 
 
 def lend(run: Run, host: str) -> None:
-    """Prolong the lease of a host that is about to restart: while it is down nobody can renew it, and nobody else shall
-    find it free when it comes up."""
+    """Prolong the lease of a host that is about to restart.
+
+    While it is down nobody can renew it, and nobody else shall find it free when it comes up.
+    """
     with run.renewal:
         run.restarting.add(host)
         renew_on(run, host, run.estate.restart.deadline.total_seconds() + SECONDS)

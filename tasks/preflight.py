@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from blocks.web import WebError
 from blocks.winrm.errors import HostError
 from model.outcome import Problem, Stopped
-from model.preflight import host_problems, sql_problems
+from model.preflight import estate_problems, host_problems, sql_problems
 from model.records import HostFacts
 from model.sql.facts import SqlFacts
 from model.verdicts import judge_http
@@ -73,6 +73,7 @@ def judge(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]
     """Keep the facts; raise Stopped with everything at once that speaks against patching this estate tonight."""
     run.facts = {facts.host: facts for facts in hosts}
     found = [
+        *estate_problems(run.estate),
         *(problem for facts in hosts for problem in host_problems(run.estate, facts, datetime.now(UTC))),
         *(problem for host, facts in instances for problem in sql_problems(run.estate, host, facts)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -50,18 +51,30 @@ def write(run: Run, outcome: RunOutcome) -> Written:
     )
     artifacts.the_rest(run)
     publish(f"{run.estate.name.lower()}-report", render.markdown(report), outcome.headline)
-    written = Written(report, _files(report, Path(os.environ.get(FOLDER_VARIABLE, "reports")) / str(run.key)))
+    written = Written(report, _files(report, Path(os.environ.get(FOLDER_VARIABLE, "reports"))))
     for reader in _readers:
         reader(written)
     return written
 
 
-def _files(report: Report, folder: Path) -> Path | None:
+def _files(report: Report, reports: Path) -> Path | None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _fresh(reports, str(report.key))
         (folder / "report.html").write_text(render.html(report), encoding="utf-8")
         (folder / "report.md").write_text(render.markdown(report), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps(render.as_json(report), indent=1), encoding="utf-8")
     except OSError:
         return None
     return folder
+
+
+def _fresh(reports: Path, name: str) -> Path:
+    """A folder of its own: the same run again, and its rescue, leave the report of what went before."""
+    for number in itertools.count(1):
+        folder = reports / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("there are numbers enough")

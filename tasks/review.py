@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from model.jobs import JobFacts
-from model.outcome import Problem, Stopped
 from model.outlook import Outlook
 from model.plan import Plan, plan_of
 from model.policy import FoundUpdate
@@ -56,18 +55,8 @@ def foresee(run: Run, scans: Mapping[str, tuple[datetime, tuple[FoundUpdate, ...
 
 @step("freeze the plan")
 def freeze(run: Run, found: Mapping[str, tuple[FoundUpdate, ...]]) -> Plan:
-    """The plan that will be carried out and nothing else; raises Stopped where a person has to approve it first."""
+    """The plan that will be carried out and nothing else."""
     plan = plan_of(run.estate, found)
     artifacts.plan(run, plan)
     run.journal.write(plan)
-    if plan.approval == "approve":
-        raise Stopped(
-            "review",
-            [
-                Problem(
-                    f"the plan {plan.hash[:12]} wants a person's approval (review.policy: approve), and approval is not "
-                    "built yet. Set review.policy: auto to let the update policy decide."
-                )
-            ],
-        )
     return plan

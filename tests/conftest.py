@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from secret_search import CommandLines, SecretSearch
 from tsql import TsqlCheck
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -131,10 +132,25 @@ def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Pa
 
 
 @pytest.fixture(scope="session")
+def secrets_of_labs() -> Iterator[dict[str, str]]:
+    """The secrets of every lab that this session has started: none of them is seen on any command line."""
+    secrets: dict[str, str] = {}
+    with CommandLines(every=0.25) as lines:
+        yield secrets
+    assert SecretSearch(secrets).in_bytes(lines.all(), "a command line") == []
+
+
+@pytest.fixture(scope="session")
 def prefect_harness(
-    start_prefect: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory
+    start_prefect: Callable[[Path], str],
+    tmp_path_factory: pytest.TempPathFactory,
+    secrets_of_labs: dict[str, str],
 ) -> Iterator[dict[str, str]]:
-    """A Prefect server of this test session's own; flows that run in this process use it."""
+    """A Prefect server of this test session's own; flows that run in this process use it.
+
+    Whatever the nights of the session came to, at its end no secret of their labs lies in its home: logs, states,
+    artifacts, parameters, results.
+    """
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     home = tmp_path_factory.mktemp("prefect")
@@ -142,6 +158,7 @@ def prefect_harness(
     with temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: url}):
         yield {"url": url, "home": str(home)}
         _say_the_last_words()
+    assert SecretSearch(secrets_of_labs).in_folder(home) == []
 
 
 def _say_the_last_words() -> None:

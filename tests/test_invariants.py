@@ -1,8 +1,8 @@
 """The promises of DESIGN.md, judged by the lab's own audit trail.
 
 Each ``assert_promise_…`` takes the trail (``lab.audit(effects_only=False)``) and the estate; the flow tests call them
-after every night, good or bad. The tests here show that each of them fails on a trail that breaks it. Promise 1 is
-asked of every lab that ``start_lab`` has started, at its end, whatever the test was about.
+after every night, good or bad: ``start_lab`` asks them of every lab that it has started, at its end, whatever the test
+was about. The tests here show that each of them fails on a trail that breaks it.
 """
 
 from __future__ import annotations

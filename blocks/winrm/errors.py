@@ -127,6 +127,10 @@ class ScriptRefused(HostError):
     """PowerShell on the host did not run the script, so nothing was done by it."""
 
 
+_OURS = "System.InvalidOperationException"
+"""What New-Failure of the scripts throws; of Windows' own errors the id names the command too, after a comma."""
+
+
 class ScriptFailed(HostError):
     """The script ran and ended with an error of its own.
 
@@ -147,6 +151,10 @@ class ScriptFailed(HostError):
     ) -> None:
         self.script, self.message, self.type = script, message, type
         self.hresult, self.line, self.id = hresult, line, id
+        if type == _OURS and id.isalpha():
+            # Worded by the script itself, for people: where it stood and the code of its class tell them nothing.
+            super().__init__(host, message.rstrip(". "))
+            return
         place = f" at line {line}" if line else ""
         code = f" (0x{hresult & 0xFFFFFFFF:08X})" if hresult else ""
         super().__init__(host, f"{script} failed{place}: {message.rstrip('. ')}{code}")

@@ -1,5 +1,1 @@
 """The lab's web server: IIS with its sites, pools and bindings, and EngageIP's pages that need their database."""
-
-from lab.web.iis import Iis
-
-__all__ = ["Iis"]

@@ -14,7 +14,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from blocks.credentials import ShareCredentials
 from blocks.s3_store import (
     BucketMissing,
     ObjectDiffers,

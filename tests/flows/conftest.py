@@ -15,9 +15,16 @@ from typing import Any
 
 import httpx
 import pytest
+from secret_search import secrets_of
 
 from model.estate import load_estate
-from tests.test_invariants import assert_promise_1, assert_promise_8
+from tests.test_invariants import (
+    assert_nothing_installed_twice,
+    assert_promise_1,
+    assert_promise_2,
+    assert_promise_7,
+    assert_promise_8,
+)
 
 
 @dataclass
@@ -27,6 +34,8 @@ class EmbeddedLab:
     papers: dict[str, Any]
     process: subprocess.Popen[str]
     folder: Path
+    disorderly: bool = False
+    """Whether the test itself has restarted its servers in a wrong order."""
 
     @property
     def estate(self) -> str:
@@ -80,10 +89,12 @@ class EmbeddedLab:
 
 
 @pytest.fixture
-def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EmbeddedLab]]:
+def start_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secrets_of_labs: dict[str, str]
+) -> Iterator[Callable[..., EmbeddedLab]]:
     """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers.
 
-    Whatever the test is about: at its end promises 1 and 8 must have held in each of its labs.
+    Whatever the test is about: at its end promises 1, 2, 3, 7 and 8 must have held in each of its labs.
     """
     labs: list[EmbeddedLab] = []
 
@@ -98,6 +109,8 @@ def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         assert process.stdout is not None
         papers = json.loads(process.stdout.readline())
         lab = EmbeddedLab(papers, process, folder)
+        credentials = json.loads(Path(papers["credentials"]).read_text(encoding="utf-8"))
+        secrets_of_labs.update({f"{name} of {folder}": text for name, text in secrets_of(credentials).items()})
         labs.append(lab)
         estates = tmp_path / "estates"
         estates.mkdir(exist_ok=True)
@@ -118,7 +131,12 @@ def start_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         except subprocess.TimeoutExpired:
             lab.process.kill()
     for lab in labs:
-        assert_promise_1(lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate))
+        trail, estate = lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate)
+        assert_promise_1(trail, estate)
+        assert_nothing_installed_twice(trail)
+        if not lab.disorderly:
+            assert_promise_2(trail, estate)
+            assert_promise_7(trail, estate)
     assert_promise_8(tmp_path)
 
 

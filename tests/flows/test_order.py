@@ -87,6 +87,7 @@ def test_a_naive_order_breaks_the_portals_until_their_pools_are_recycled(start_l
     """The test of the test: all servers at once, as somebody in a hurry does it."""
     lab = start_lab("farm")
     lab.declare("sql.slow_start", "sql01", seconds=300)
+    lab.disorderly = True
     for host in ("sql01", "web01"):
         httpx.post(f"{lab.papers['control']}/hosts/{host}/restart", json={"seconds_down": 5}).raise_for_status()
     lab.until(lambda: lab.audit("iis.worker_broken"), "a portal that started without its database")
@@ -234,6 +235,23 @@ def test_only_what_was_patched_restarts(start_lab: Callable[..., Any], run_flow:
     ready = max(each["n"] for each in trail if each["event"] == "sql.ready")
     after = [(each["event"], each.get("pool")) for each in trail if each["n"] > ready]
     assert after[:2] == [("pool.recycle", "AdminPortal"), ("pool.recycle", "Portal")]
+
+
+@pytest.mark.slow
+def test_a_web_server_that_is_lost_keeps_the_next_one_up(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """With one allowed to be down, web02 is not restarted after web01 was lost: it goes on serving, and its update waits."""
+    lab = start_lab("farm")
+    estate = edited(lab, restart={"deadline": "25s"})
+    lab.declare("power.slow_boot", "web01", seconds=None)
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert order(lab, "host.shutdown") == [("host.shutdown", "sql01"), ("host.shutdown", "web01")]
+    assert "web01: not back after its restart within 0:00:25" in ran.message
+    assert "web02: not restarted, for restart.max_unavailable allows 1 host down" in ran.message
+    assert ran.report["down"][0] == "web01"
+    assert [page(lab, site, "web02").status_code for site in ("AdminPortal", "Portal")] == [200, 200]
 
 
 def test_those_that_are_lost_leave_no_room_for_others() -> None:

@@ -38,6 +38,7 @@ def test_running_work_is_waited_for_and_late_payments_are_seen(
     helper.start()
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG0031004")
     helper.join()
+    assert ran.type == "FAILED"
     assert ran.message.startswith("acme-billing: stopped at backup, nothing was installed, everything is up.")
     n = numbers(
         lab,

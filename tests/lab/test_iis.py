@@ -20,7 +20,7 @@ from lab.audit import Audit
 from lab.clock import Clock
 from lab.faults import Fault, Faults
 from lab.host import Host
-from lab.web import Iis
+from lab.web.iis import Iis
 from lab.web.install import binding, install_site
 
 PASSWORD = secrets.token_hex(4) + "\"\u2039&€;'"  # what breaks quoting and encodings

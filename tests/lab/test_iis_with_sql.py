@@ -16,7 +16,7 @@ from lab.clock import Clock
 from lab.faults import Fault, Faults
 from lab.host import Host
 from lab.sql import Login, SqlInstance
-from lab.web import Iis
+from lab.web.iis import Iis
 from lab.web.install import install_site
 
 PASSWORD = secrets.token_hex(4) + "\"\u2039&€;'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -154,6 +155,9 @@ def assert_told(text: str, path: Path, *, at: bool = True) -> None:
         assert str(fault).startswith(f"x.yaml:{fault.place.line}:{fault.place.column}: "), str(fault)
         assert fault.path, str(fault)
         assert len(fault.message) > 5, str(fault)
+        key = re.fullmatch(r".*?(\w+)", fault.path)
+        if key and fault.path == written(path) and isinstance(path[-1], str) and "is missing" not in fault.message:
+            assert f'"{key[1]}"' in lines[fault.place.line - 1], str(fault)
         assert "\n" not in str(fault)
     if at:
         here = written(path)
@@ -176,6 +180,16 @@ def test_every_field_is_described(model: type[BaseModel], name: str) -> None:
     assert field.examples
 
 
+TOLD_WHERE_MEANT = {
+    "hosts.sql01",
+    "hosts.web01",
+    "hosts.web01.roles[0]",
+    "sql.sql01.databases[0]",
+    "updates.packages[0].credentials",
+}
+"""Without these the file is wrong where it refers to them."""
+
+
 @pytest.mark.parametrize("path", ALL, ids=written)
 def test_deleted(path: Path) -> None:
     """Without a required field the file is refused by the field's name; without an optional one it is valid."""
@@ -186,7 +200,7 @@ def test_deleted(path: Path) -> None:
         # Deleting a host's own optional entries, such as a staging folder, is no fault either.
         assert written(path) in {"backup.folders.web01", "backup.staging.sql01"}, f"{written(path)} may be missing"
     if found:
-        assert_told(text, path, at=False)
+        assert_told(text, path, at=written(path) not in TOLD_WHERE_MEANT)
     if isinstance(name, str) and name in OPTIONAL and len(path) > 2:
         assert [str(fault) for fault in found] == []
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import ahocorasick
+
 SHORTEST = 8
 """A shorter run of letters and digits is found by chance."""
 
@@ -62,17 +64,18 @@ class SecretSearch:
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         looked_for = [(name, text) for name, secret in secrets.items() for text in fragments(secret)]
-        self._needles = {
-            needle: (name, coding)
-            for name, text in [*looked_for, ("a presigned URL", PRESIGNED)]
-            for coding, needle in codings(text)
-        }
+        self._needles = ahocorasick.Automaton()
+        for name, text in [*looked_for, ("a presigned URL", PRESIGNED)]:
+            for coding, needle in codings(text):
+                self._needles.add_word(needle.decode("latin-1"), (name, coding))
+        self._needles.make_automaton()
 
     def in_bytes(self, data: bytes, place: str) -> list[Found]:
         """What is found in ``data``."""
         # Base64 for URLs has two letters of its own.
         usual = data.translate(bytes.maketrans(b"-_", b"+/")) if b"_" in data or b"-" in data else data
-        found = [known for needle, known in self._needles.items() if needle in data or needle in usual]
+        seen = [data] if usual is data else [data, usual]
+        found = [known for each in seen for _, known in self._needles.iter(each.decode("latin-1"))]
         return [Found(name, coding, place) for name, coding in dict.fromkeys(found)]
 
     def in_text(self, text: str, place: str) -> list[Found]:
@@ -109,9 +112,10 @@ class SecretSearch:
 
 
 class CommandLines:
-    """Every command line of this machine that was seen while the block ran, looked at some fifty times a second."""
+    """Every command line of this machine that was seen while the block ran, looked at every so many seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = 0.02) -> None:
+        self._every = every
         self._seen: set[bytes] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="command-lines", daemon=True)
@@ -127,7 +131,7 @@ class CommandLines:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(self._every):
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     self._seen.add(process.read_bytes())

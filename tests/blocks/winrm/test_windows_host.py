@@ -215,6 +215,10 @@ def test_a_script_that_fails_tells_where_and_why(machine: Any, host: Any) -> Non
         host.run(SCRIPT)
     error = caught.value
     assert str(error) == "sql01: Get-HostFacts failed at line 12: There is not enough space on the disk (0x80070070)."
+    ours = ScriptFailed(
+        "sql01", "X", "No. Do.", type="System.InvalidOperationException", hresult=5, line=1, id="FolderOwner"
+    )
+    assert str(ours) == "sql01: No. Do."
     assert (error.type, error.hresult, error.line) == ("System.IO.IOException", -2147024784, 12)
     assert not error.retryable
     assert not error.outcome_unknown
