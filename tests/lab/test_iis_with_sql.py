@@ -71,7 +71,7 @@ def test_pages_read_the_real_tables(pair: Pair) -> None:
     assert "EngageIP 8.5.23" in pair.client.get(f"http://{pair.web_host.address}:8081/AdminPortal/").text
     page = pair.client.get(f"http://{pair.web_host.address}:8091/Portal/?account=customer002").text
     balance = pair.sql.run("SELECT Balance FROM dbo.[User] WHERE Username = 'customer002'", "EngageIP").rows[0][0]
-    assert f'<span id="balance">{balance}</span>' in page
+    assert f'<span id="balance">{balance}</span>' in page, page[-800:]
 
 
 def test_web_server_that_boots_before_sql_server_is_ready_needs_a_recycle(pair: Pair) -> None:
