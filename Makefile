@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERBEROS := $(VENV)/.kerberos
 
 .PHONY: demo ui test lint lock setup clean
 .DEFAULT_GOAL := help
@@ -20,13 +21,16 @@ $(STAMP): requirements.lock pyproject.toml deployments/setup
 	@PYTHON=$(PYTHON) sh deployments/setup $(VENV)
 	@touch $(STAMP)
 
+$(KERBEROS): $(STAMP) tests/requirements-kerberos.txt deployments/setup-kerberos
+	@sh deployments/setup-kerberos $(VENV)
+
 demo: setup
 	@$(BIN)/billpatch demo
 
 ui: setup
 	@$(BIN)/billpatch ui
 
-test: setup
+test: setup $(KERBEROS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from lab.estate import PRESETS, Lab
 from lab.faults import Fault
+from lab.paper import WINRM_USER
+from lab.winrm import Domain
 
 
 def parse_fault(text: str) -> Fault:
@@ -33,11 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything random but the passwords")
     parser.add_argument("--fault", type=parse_fault, action="append", default=[], metavar="NAME[:ON[:TIMES]]")
     parser.add_argument("--tap", action="store_true", help="record what the WinRM HTTP ports receive, in wire/")
+    parser.add_argument("--keytab", type=Path, help="the hosts take Kerberos tickets for the services in this file")
+    parser.add_argument("--principal", help="with --keytab: who of the realm is the WinRM user (name@REALM)")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop when the parent's end of stdin closes")
     chosen = parser.parse_args(arguments)
     if chosen.dir.exists() and any(chosen.dir.iterdir()):
         parser.error(f"{chosen.dir} is not empty: every lab starts in a folder of its own")
-    lab = Lab(PRESETS[chosen.preset], chosen.dir.resolve(), speed=chosen.speed, seed=chosen.seed, tap=chosen.tap)
+    domain = Domain(chosen.keytab.resolve(), {chosen.principal: WINRM_USER}) if chosen.keytab else None
+    settings = {"speed": chosen.speed, "seed": chosen.seed, "tap": chosen.tap, "domain": domain}
+    lab = Lab(PRESETS[chosen.preset], chosen.dir.resolve(), **settings)
     for fault in chosen.fault:
         lab.declare(fault)
     for number in (signal.SIGTERM, signal.SIGINT):

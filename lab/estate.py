@@ -19,8 +19,8 @@ from lab.machine import furnish
 from lab.scripts.transfer import write_access
 from lab.shell import CommandShell
 from lab.spec import PRESETS, HostSpec, LabSpec
-from lab.winrm import Accounts, Quotas, WinRM, WireTap
-from lab.winrm.certificates import Authority
+from lab.winrm import Accounts, CertificateMapping, Domain, Quotas, WinRM, WireTap
+from lab.winrm.certificates import Authority, thumbprint
 from lab.wiring import Wiring
 
 __all__ = ["PRESETS", "Lab", "LabSpec"]
@@ -31,10 +31,20 @@ class Lab:
 
     ``folder`` receives everything, laid out as the module's file names say: ``estate.yaml``, ``credentials.json``,
     ``audit.jsonl``, ``lab.json``, ``hosts/<name>``, ``nas01/billing``. ``tap`` records what the WinRM HTTP ports
-    receive, in ``wire/<host>.bin``. Each lab has a block of loopback addresses of its own, with the usual ports.
+    receive, in ``wire/<host>.bin``; ``ca/client.pem`` and ``ca/client.key`` are a certificate that every host maps to the
+    WinRM user; with a ``domain`` the hosts are members of a Kerberos realm, whose KDC somebody else runs. Each lab has a block of loopback addresses of its own, with the usual ports.
     """
 
-    def __init__(self, spec: LabSpec, folder: Path, *, speed: float = 1.0, seed: int = 0, tap: bool = False) -> None:
+    def __init__(
+        self,
+        spec: LabSpec,
+        folder: Path,
+        *,
+        speed: float = 1.0,
+        seed: int = 0,
+        tap: bool = False,
+        domain: Domain | None = None,
+    ) -> None:
         self.spec = spec
         self.folder = folder
         self.clock = Clock(speed)
@@ -49,6 +59,7 @@ class Lab:
         self.stop_requested = threading.Event()
         self._seed = seed
         self._tap = tap
+        self._domain = domain
         self._wiring: Wiring | None = None
 
     # Start and stop --------------------------------------------------------------------------------------------------
@@ -99,6 +110,7 @@ class Lab:
         write_access(self.share, paper.SHARE_USER, self.secrets.share)
         paper.write_package(self.spec, self.share)
         authority = Authority(self.folder / "ca")
+        authority.write_client(paper.WINRM_UPN)
         addresses = {machine.name: f"{self.block}.{number}" for number, machine in enumerate(self.spec.hosts, 11)}
         for machine in self.spec.hosts:
             self.hosts[machine.name] = self._host(machine, addresses[machine.name])
@@ -126,7 +138,14 @@ class Lab:
         return host
 
     def _winrm(self, host: Host, authority: Authority) -> WinRM:
-        accounts = Accounts(host.name, self.folder / "accounts" / host.name, {paper.WINRM_USER: self.secrets.winrm})
+        mapping = CertificateMapping(paper.WINRM_UPN, thumbprint(authority.der), paper.WINRM_USER)
+        accounts = Accounts(
+            host.name,
+            self.folder / "accounts" / host.name,
+            {paper.WINRM_USER: self.secrets.winrm},
+            certificates=[mapping],
+            domain=self._domain,
+        )
         return WinRM(
             host,
             accounts,

@@ -38,6 +38,7 @@ class Secrets:
 
 
 WINRM_USER = "svc-patching"
+WINRM_UPN = f"{WINRM_USER}@lab"
 SQL_USER = "svc_patching"
 APPLICATION_USER = "engageip"
 SHARE_USER = r"nas01\backup"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import kdc
 import pytest
 from secret_search import CommandLines, SecretSearch
 from tsql import TsqlCheck
@@ -65,6 +67,20 @@ def pslint() -> Path:
 def sqlcheck() -> Path:
     """The T-SQL checker; the test is skipped where it is absent."""
     return _beside(SHARED / "tools" / "sqlcheck", "the T-SQL checker")
+
+
+@pytest.fixture(scope="session")
+def kerberos() -> None:
+    """A KDC and the packages with which the lab's hosts accept tickets; the test is skipped where they are absent."""
+    absent = [
+        *kdc.missing(),
+        *(name for name in ("gssapi", "krb5", "kerberos") if importlib.util.find_spec(name) is None),
+    ]
+    if absent:
+        message = f"{', '.join(absent)} absent: deployments/setup-kerberos installs what these tests need"
+        if os.environ.get("BILLPATCH_REQUIRE_KERBEROS"):
+            pytest.fail(f"{message}, and BILLPATCH_REQUIRE_KERBEROS is set")
+        pytest.skip(message)
 
 
 def free_port() -> int:

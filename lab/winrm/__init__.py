@@ -3,10 +3,10 @@
 ``WinRM`` is the part that a host carries as ``host.parts["winrm"]``.
 """
 
-from lab.winrm.accounts import Accounts
+from lab.winrm.accounts import Accounts, CertificateMapping, Domain
 from lab.winrm.processes import Killed, Process, Program
 from lab.winrm.server import WinRM
 from lab.winrm.shells import Quotas
 from lab.winrm.tap import WireTap
 
-__all__ = ["Accounts", "Killed", "Process", "Program", "Quotas", "WinRM", "WireTap"]
+__all__ = ["Accounts", "CertificateMapping", "Domain", "Killed", "Process", "Program", "Quotas", "WinRM", "WireTap"]

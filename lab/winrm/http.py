@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import http.server
 import io
 import socket
-import ssl
 import threading
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,18 +16,12 @@ from lab.web.messages import no_such_url
 from lab.winrm import envelopes, sealing
 from lab.winrm.accounts import Accounts, Handshake, Refused
 from lab.winrm.envelopes import Malformed, Request
+from lab.winrm.logon import Logon
 from lab.winrm.service import Answer, Caller, Service
 from lab.winrm.tap import TappedSocket, WireTap
+from lab.winrm.tls import Tls
 
 SOAP = "application/soap+xml;charset=UTF-8"
-
-
-@dataclass(frozen=True)
-class Tls:
-    """What a listener on HTTPS needs; ``bindings`` is the SHA-256 of its certificate."""
-
-    context: ssl.SSLContext
-    bindings: bytes
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ def cut(connection: socket.socket) -> None:
 
 
 class Connection(HttpSysHandler):
-    """One TCP connection and its logon: NTLM proves a connection, not a request."""
+    """One TCP connection and its logon."""
 
     disable_nagle_algorithm = True
     server: Listener
@@ -108,10 +99,9 @@ class Connection(HttpSysHandler):
     def setup(self) -> None:
         super().setup()
         self.server.opened(self.connection)
-        self._handshake: Handshake | None = None
-        self._user: str | None = None
         self._endpoint = self.server.endpoint
         self._host = self._endpoint.host
+        self._logon = Logon(self._host, self._endpoint.accounts, self._endpoint.tls, self.connection)
         if self._endpoint.tap is not None and self._endpoint.tls is None:
             tapped = io.BufferedReader(TappedSocket(self.connection, self._endpoint.tap))
             self.rfile = cast("io.BufferedIOBase", tapped)
@@ -133,88 +123,30 @@ class Connection(HttpSysHandler):
             self._reply(405, headers=[("Allow", "POST")])
         elif anonymous or self.headers.get("WSMANIDENTIFY") == "unauthenticated":
             self._reply(200, envelopes.identified("0.0.0"))  # a stranger must not learn the version
-        elif (extra := self._authenticate()) is not None:
-            self._answer(body, extra)
-
-    # Logon -----------------------------------------------------------------------------------------------------------
-
-    def _authenticate(self) -> list[str] | None:
-        """The tokens to send with the answer; None when a refusal has already been sent."""
-        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
-        try:
-            if scheme.lower() == "basic" and self._endpoint.tls is not None:
-                self._log_on(self._basic(value), "basic")
-                return []
-            if scheme.lower() in ("negotiate", "ntlm"):
-                return self._negotiate(scheme, value)
-        except Refused:
-            self._handshake, self._user = None, None
-            self._host.event("winrm.logon_refused", effect=False, transport=scheme.lower())
-            self._deny()
-            return None
-        if self._user is None or self._handshake is None:
-            self._deny()
-            return None
-        return []
-
-    def _basic(self, value: str) -> str:
-        try:
-            raw = base64.b64decode(value, validate=True)
-        except binascii.Error:
-            raise Refused from None
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            text = raw.decode("latin-1")
-        user, _, password = text.partition(":")
-        return self._endpoint.accounts.basic(user, password)
-
-    def _negotiate(self, scheme: str, value: str) -> list[str] | None:
-        if self._handshake is None or self._handshake.complete:
-            # A client may start over on a live connection: what the old handshake sealed is gone then.
-            self._user = None
-            self._handshake = self._endpoint.accounts.handshake(self._bindings())
-        try:
-            token = base64.b64decode(value, validate=True)
-        except binascii.Error:
-            raise Refused from None
-        answer = self._handshake.step(token)
-        if not self._handshake.complete:
-            self._deny(f"{scheme} {base64.b64encode(answer or b'').decode()}")
-            return None
-        self._log_on(self._handshake.user, "ntlm")
-        return [f"{scheme} {base64.b64encode(answer).decode()}"] if answer else []
-
-    def _log_on(self, user: str, transport: str) -> None:
-        if self._host.faults.strike("winrm.refuse_logon", self._host.name) is not None:
-            raise Refused
-        if self._user is None:
-            tls = self._endpoint.tls is not None
-            self._host.event("winrm.logon", effect=False, user=user, transport=transport, tls=tls)
-        self._user = user
-
-    def _bindings(self) -> bytes | None:
-        return self._endpoint.tls.bindings if self._endpoint.tls else None
-
-    def _deny(self, challenge: str | None = None) -> None:
-        offers = [challenge] if challenge else ["Negotiate", *(['Basic realm="WSMAN"'] if self._endpoint.tls else [])]
-        self._reply(401, headers=[("WWW-Authenticate", offer) for offer in offers])
+        else:
+            verdict = self._logon.judge(self.headers.get("Authorization", ""))
+            headers = [("WWW-Authenticate", token) for token in verdict.tokens]
+            if verdict.status == 200:
+                self._answer(body, headers)
+            elif verdict.status:
+                self._reply(verdict.status, headers=headers)
+            else:
+                self._hang_up()
 
     # Answers ---------------------------------------------------------------------------------------------------------
 
-    def _answer(self, body: bytes, tokens: list[str]) -> None:
-        headers = [("WWW-Authenticate", token) for token in tokens]
+    def _answer(self, body: bytes, headers: list[tuple[str, str]]) -> None:
         if not body:  # the empty request with which clients set their encryption up
             self._reply(200, headers=headers)
             return
         if len(body) > self._endpoint.service.envelope:
             self._reply(413)  # what a host's HTTP layer says, before WS-Management sees it
             return
-        sealed = self.headers.get("Content-Type", "").startswith("multipart/encrypted")
+        sealed = self.headers.get("Content-Type", "").startswith(sealing.KINDS)
         if not sealed and self._endpoint.tls is None:
             self._reply(500)  # AllowUnencrypted is false
             return
-        sealed_by = self._handshake if sealed else None
+        sealed_by = self._logon.handshake if sealed else None
         try:
             request = envelopes.parse(sealing.unseal(sealed_by, body) if sealed_by else body)
         except (Refused, Malformed):
@@ -226,7 +158,7 @@ class Connection(HttpSysHandler):
         stall = self._strike("winrm.stall", request)
         if stall is not None and self._host.clock.sleep(float(stall.get("seconds", 3600)), self.server.ended):
             return
-        caller = Caller(self._user or "", self.client_address[0], self.headers.get("Host", ""))
+        caller = Caller(self._logon.user or "", self.client_address[0], self.headers.get("Host", ""))
         answer = self._endpoint.service.answer(request, caller)
         if self._gone() or self._strike("winrm.drop", request) is not None:
             answer.undo()
@@ -246,7 +178,12 @@ class Connection(HttpSysHandler):
     def _deliver(self, answer: Answer, sealed_by: Handshake | None, headers: list[tuple[str, str]]) -> None:
         try:
             if sealed_by is not None:
-                self._reply(answer.status, sealing.seal(sealed_by, answer.body), sealing.CONTENT_TYPE, headers)
+                self._reply(
+                    answer.status,
+                    sealing.seal(sealed_by, answer.body),
+                    sealing.content_type(sealed_by, answer.body),
+                    headers,
+                )
             else:
                 self._reply(answer.status, answer.body, headers=headers)
         except OSError:

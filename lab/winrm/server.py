@@ -6,11 +6,12 @@ import threading
 
 from lab.host import Host
 from lab.winrm.accounts import Accounts
-from lab.winrm.http import Endpoint, Listener, Tls
+from lab.winrm.http import Endpoint, Listener
 from lab.winrm.processes import Program
 from lab.winrm.service import Service
 from lab.winrm.shells import Quotas, Shells
 from lab.winrm.tap import WireTap
+from lab.winrm.tls import Tls
 
 HTTP_PORT = 5985
 HTTPS_PORT = 5986
@@ -23,7 +24,9 @@ class WinRM:
     ``Receive``, ``Signal``, ``Delete``) that limits them to one kind of request:
     ``winrm.refuse_logon`` (401 to right credentials), ``winrm.drop`` (the request is carried out, its answer lost),
     ``winrm.fault`` (``code``, ``text``, ``wmi``), ``winrm.stall`` (``seconds`` of silence before the request is
-    carried out), ``winrm.close_connections`` (the connection ends right after an answer, as an idle one does).
+    carried out), ``winrm.close_connections`` (the connection ends right after an answer, as an idle one does). And
+    those of logons: ``winrm.credssp_disabled``, ``winrm.clock_skew`` (a Kerberos ticket is refused for the host's
+    clock), ``winrm.certificate_revoked`` (403 to a client's certificate).
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ from lab.faults import Fault, Faults
 from lab.host import Host
 from lab.paper import awkward_secret
 from lab.shell import CommandShell
-from lab.winrm import Accounts, Quotas, WinRM, WireTap
-from lab.winrm.certificates import Authority
+from lab.winrm import Accounts, CertificateMapping, Quotas, WinRM, WireTap
+from lab.winrm.certificates import Authority, thumbprint
 
 SPEED = 100.0
 
@@ -110,7 +111,9 @@ def machine_with(tmp_path: Path, authority: Authority) -> Iterator[Callable[...,
     """Build a machine with quotas of one's own; it is shut down at the end of the test."""
     built: list[Machine] = []
 
-    def build(quotas: Quotas | None = None, speed: float = SPEED) -> Machine:
+    def build(
+        quotas: Quotas | None = None, speed: float = SPEED, newest_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    ) -> Machine:
         clock = Clock(speed)
         for _ in range(50):
             address = f"127.{64 + secrets.randbelow(190)}.{1 + secrets.randbelow(254)}.{100 + secrets.randbelow(150)}"
@@ -118,8 +121,10 @@ def machine_with(tmp_path: Path, authority: Authority) -> Iterator[Callable[...,
                 "sql01", tmp_path / "sql01", address, frozenset(), Audit(tmp_path / "audit.jsonl"), clock, Faults()
             )
             password = awkward_secret() + ":"  # the colon is what pyspnego's plain user file stumbles over
-            accounts = Accounts("sql01", tmp_path / "accounts", {"svc-patching": password, "other": password})
-            tls = authority.tls("sql01", address)
+            mapping = CertificateMapping("svc@lab", thumbprint(authority.der), "svc-patching")
+            users = {"svc-patching": password, "other": password}
+            accounts = Accounts("sql01", tmp_path / "accounts", users, certificates=[mapping])
+            tls = authority.tls("sql01", address, newest=newest_tls)
             server = WinRM(host, accounts, CommandShell(host), tls=tls, quotas=quotas, tap=WireTap())
             try:
                 server.boot()

@@ -5,10 +5,7 @@ The lab runs in a process of its own: mssql-python keeps Python's lock while it 
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import foreign_call
 import OpenSSL.SSL
 import pypsrp.client
 import pypsrp.exceptions
@@ -28,12 +26,12 @@ import pypsrp.shell
 import pypsrp.wsman
 import pytds
 import pytest
+from ansible_raw import raw
 
 if sys.platform == "linux":  # the driver's wheel is for Linux here, as mssql-python-odbc is
     import mssql_python
 
 PROJECT = Path(__file__).resolve().parents[2]
-POWERSHELL = PROJECT / "powershell"
 
 
 @dataclass(frozen=True)
@@ -84,18 +82,9 @@ def _wsman(estate: Estate, scheme: str, **settings: Any) -> pypsrp.wsman.WSMan:
     )
 
 
-def _bootstrap() -> str:
-    lines = (POWERSHELL / "Invoke-Bootstrap.ps1").read_text(encoding="utf-8").splitlines()
-    text = "\n".join(line.strip() for line in lines if not line.lstrip().startswith("#"))
-    return base64.b64encode(text.encode("utf-16-le")).decode()
-
-
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_pypsrp_runs_commands_and_a_shipped_script(estate: Estate, scheme: str) -> None:
     """WinRS over sealed NTLM and over TLS that the lab's authority vouches for: output, exit codes, standard input."""
-    library = "".join(path.read_text(encoding="utf-8") for path in sorted((POWERSHELL / "lib").glob("*.ps1")))
-    script = (POWERSHELL / "Get-HostFacts.ps1").read_text(encoding="utf-8")
-    document = {"name": "Get-HostFacts", "library": library, "script": script, "parameters": {"services": ["W3SVC"]}}
     wsman = _wsman(estate, scheme)
     with wsman, pypsrp.shell.WinRS(wsman, codepage=65001, no_profile=True, environment={"A": "ü"}) as shell:
         hostname = pypsrp.shell.Process(shell, "hostname")
@@ -105,10 +94,9 @@ def test_pypsrp_runs_commands_and_a_shipped_script(estate: Estate, scheme: str) 
         unknown = pypsrp.shell.Process(shell, "nosuch", ["/x"])
         unknown.invoke()
         assert unknown.rc == 1
-        arguments = ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-EncodedCommand", _bootstrap()]
-        powershell = pypsrp.shell.Process(shell, "powershell.exe", arguments)
+        powershell = pypsrp.shell.Process(shell, "powershell.exe", foreign_call.arguments())
         powershell.begin_invoke()
-        powershell.send(json.dumps(document).encode(), end=True)
+        powershell.send(foreign_call.stdin("Get-HostFacts", services=["W3SVC"]), end=True)
         powershell.end_invoke()
         answer = json.loads(powershell.stdout)
         assert (powershell.rc, powershell.stderr, answer["ok"]) == (0, b"", True)
@@ -137,8 +125,7 @@ def test_pypsrp_is_refused_as_windows_refuses(estate: Estate) -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_ansible_runs_a_raw_command(estate: Estate, tmp_path: Path, scheme: str) -> None:
     """``ansible -m raw`` over connection winrm: on both hosts at once, and the exit code of a refusal is passed on."""
-    common = {
-        "ansible_connection": "winrm",
+    variables = {
         "ansible_user": estate.winrm["username"],
         "ansible_password": estate.winrm["password"],
         "ansible_winrm_transport": "ntlm",
@@ -146,32 +133,14 @@ def test_ansible_runs_a_raw_command(estate: Estate, tmp_path: Path, scheme: str)
         "ansible_port": 5985 if scheme == "http" else 5986,
         "ansible_winrm_ca_trust_path": estate.ca,
     }
-    hosts = {name: {"ansible_host": estate.address(name)} for name in estate.state["hosts"]}
-    inventory = tmp_path / "inventory.json"
-    inventory.touch(mode=0o600)
-    inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": common}}))
-    (tmp_path / "ansible.cfg").write_text("[defaults]\n")
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")} | {
-        "ANSIBLE_HOME": str(tmp_path / "home"),
-        "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
-        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"),
-        "ANSIBLE_NOCOLOR": "1",
-        "LC_ALL": "C.UTF-8",
-    }
-
-    def raw(command: str) -> subprocess.CompletedProcess[str]:
-        ansible = shutil.which("ansible", path=str(Path(sys.executable).parent))
-        assert ansible, "ansible-core is not installed"
-        line = [ansible, "all", "--inventory", str(inventory), "--module-name", "raw", "--args", command]
-        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-    ended = raw("hostname")
+    hosts = {name: estate.address(name) for name in estate.state["hosts"]}
+    ended = raw(tmp_path, hosts, variables, "hostname")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for name in hosts:
         assert f"{name} | CHANGED | rc=0 >>\n{name}" in ended.stdout
     assert estate.winrm["password"] not in ended.stdout + ended.stderr
     if scheme == "http":
-        refused = raw("Get-Process")
+        refused = raw(tmp_path, hosts, variables, "Get-Process")
         assert "web01 | FAILED | rc=1" in refused.stdout
         assert "application control policy" in refused.stdout
 

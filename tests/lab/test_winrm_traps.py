@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from winrm.exceptions import InvalidCredentialsError, WinRMTransportError, WSManFaultError
+
+from lab.winrm.certificates import Authority
 
 
 def test_a_protocol_reused_after_a_refused_call_sends_clear_text(machine: Any) -> None:
@@ -51,11 +55,15 @@ def test_a_connection_closed_while_idle_answers_400_for_ever(machine: Any) -> No
     assert gone.value.wsman_fault_code == 2150858843
 
 
-def test_declared_idle_closing_does_the_same(machine: Any) -> None:
+def test_declared_idle_closing_does_the_same(machine: Any, wait_until: Callable[..., None]) -> None:
     """``winrm.close_connections`` needs no reboot."""
     session = machine.session()
     machine.fault("winrm.close_connections", action="Signal")
     session.run("hostname")
+    # Idle is who finds the connection closed, not who speaks into its end.
+    wait_until(
+        lambda: not any(listener._live for listener in machine.winrm._listeners), what="the end of the connection"
+    )
     with pytest.raises(WinRMTransportError) as stale:
         session.run("hostname")
     assert stale.value.code == 400
@@ -95,3 +103,34 @@ def test_stopping_the_service_is_like_a_machine_that_is_down(machine: Any) -> No
         machine.protocol().open_shell()
     machine.host.service("WinRM", started=True)
     assert machine.session().run("hostname")[0] == b"sql01\r\n"
+
+
+def _files(folder: Path, certificate: str, key: str) -> dict[str, str]:
+    (folder / "client.pem").write_text(certificate)
+    (folder / "client.key").write_text(key)
+    return {"cert_pem": str(folder / "client.pem"), "cert_key_pem": str(folder / "client.key")}
+
+
+def test_certificates_end_at_tls_1_3(machine_with: Callable[..., Any], authority: Authority, tmp_path: Path) -> None:
+    """As on Windows Server 2022: who comes with a certificate over TLS 1.3 loses the connection; over 1.2 it is a login."""
+    files = _files(tmp_path, *authority.issue_client("svc@lab"))
+    assert machine_with().protocol("certificate", scheme="https", **files).open_shell()
+    modern = machine_with(newest_tls=ssl.TLSVersion.TLSv1_3)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        modern.protocol("certificate", scheme="https", **files).open_shell()
+    assert modern.protocol(scheme="https").open_shell()
+
+
+@pytest.mark.parametrize(("upn", "days"), [("svc@lab", -2), ("other@lab", 365)])
+def test_a_certificate_that_is_no_login_gets_401_and_nothing_else(
+    machine: Any, authority: Authority, tmp_path: Path, upn: str, days: int
+) -> None:
+    """Expired, or of a name that nobody is mapped to: there is no WWW-Authenticate to go on with."""
+    files = _files(tmp_path, *authority.issue_client(upn, days=days))
+    protocol = machine.protocol("certificate", scheme="https", **files)
+    with pytest.raises(InvalidCredentialsError):
+        protocol.open_shell()
+    assert [event["transport"] for event in machine.events("winrm.logon_refused")] == ["certificate"]
+    http = protocol.transport.build_session()
+    answer = http.post(f"https://{machine.host.address}:5986/wsman", data=b"x", timeout=10, verify=str(machine.ca))
+    assert (answer.status_code, answer.headers.get("WWW-Authenticate")) == (401, None)
