@@ -11,6 +11,10 @@ Rescue must work without Prefect, so its API is asked first but only when it ans
 - ``BILLPATCH_CREDENTIALS``: path of a JSON file of such objects by name, readable by its owner only (mode 0600)::
 
     {"winrm-acme": {"kind": "winrm", "username": "ACME\\svc", "password": "...", "transport": "ntlm", "scheme": "https"},
+     "krb-acme": {"kind": "winrm", "username": "svc@ACME.EXAMPLE", "keytab": "/etc/billpatch/svc.keytab",
+                  "transport": "kerberos", "scheme": "http"},
+     "pem-acme": {"kind": "winrm", "username": "svc", "transport": "certificate",
+                  "certificate": "-----BEGIN CERTIFICATE-----\\n...", "certificate_key": "-----BEGIN PRIVATE KEY-----\\n..."},
      "sql-acme": {"kind": "sql", "username": "billpatch", "password": "..."},
      "nas-acme": {"kind": "share", "username": "NAS01\\backup", "password": "..."},
      "s3-acme": {"kind": "s3", "access_key_id": "...", "secret_access_key": "...", "region": "ca-central-1"},
@@ -51,6 +55,8 @@ KINDS = {
 """Module and class of each kind; imported when needed, so that one missing driver does not stop the others."""
 
 _SHORTER = {"ca": "ca_trust_path"}
+_ASKED = {"password"}
+"""Fields that a person is asked for although there are logins without them."""
 
 Ask = Callable[[str, str], Mapping[str, Any] | None]
 """Asked with a name and a kind; answers with the fields, or None where nobody can be asked."""
@@ -117,14 +123,15 @@ def resolve(
 
 
 def at_terminal(name: str, kind: str) -> Mapping[str, Any] | None:
-    """Ask the person at the terminal for the fields that have no default; None where there is no terminal."""
+    """Ask the person at the terminal for user, password and what else has no default; None where there is none."""
     if not (sys.stdin and sys.stdin.isatty()):
         return None
     answers = {}
     for field, about in _class(kind).model_fields.items():
-        if about.is_required():
+        if about.is_required() or field in _ASKED:
             prompt = f"{name} ({kind}): {about.title or field}: "
-            answers[field] = getpass.getpass(prompt) if about.annotation is SecretStr else input(prompt)
+            secret = about.annotation in (SecretStr, SecretStr | None)
+            answers[field] = getpass.getpass(prompt) if secret else input(prompt)
     return answers
 
 

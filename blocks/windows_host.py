@@ -20,7 +20,8 @@ from blocks.winrm.envelope import answer, question, redacted, secrets_in
 from blocks.winrm.errors import HostError, HostUnreachable, SessionLost
 from blocks.winrm.pool import Pool
 from blocks.winrm.scripts import bootstrap_command
-from blocks.winrm.session import Output, Target
+from blocks.winrm.session import Output
+from blocks.winrm.transports import Target
 
 log = logging.getLogger("billpatch.hosts")
 
@@ -40,21 +41,22 @@ class WindowsHost:
         *,
         port: int | None = None,
         transport: str | None = None,
+        kerberos_name: str | None = None,
     ) -> None:
-        """``port`` and ``transport`` override the credentials'; ValueError where they do not go together."""
+        """``port`` and ``transport`` override the credentials'; ValueError where they do not go together.
+
+        ``kerberos_name`` is the name that the domain knows the host by, where it is not ``address``.
+        """
         credentials = credentials.adapted(port=port, transport=transport)
         self.name, self.address = name, address
-        self._password = credentials.password.get_secret_value()
+        self._secrets = credentials.secrets
         bracketed = f"[{address}]" if ":" in address else address
         self._pool = Pool(
             Target(
                 host=name,
                 endpoint=f"{credentials.scheme}://{bracketed}:{credentials.listener_port}/wsman",
-                transport=credentials.transport,
-                username=credentials.username,
-                password=self._password,
-                ca_trust_path=credentials.ca_trust_path,
-                operation_timeout=credentials.operation_timeout,
+                credentials=credentials,
+                kerberos_name=kerberos_name or address,
             )
         )
 
@@ -75,7 +77,7 @@ class WindowsHost:
         done its work. Raises LookupError for a script that is not shipped.
         """
         stdin = question(script, parameters)
-        secrets = (self._password, *secrets_in(parameters))
+        secrets = (*self._secrets, *secrets_in(parameters))
         output = self._exchange(stdin, Deadline(deadline, script))
         said = clixml.parse(output.stderr)
         if said.warnings or said.verbose:

@@ -7,6 +7,7 @@ at once. A rule therefore trusts no shape: it looks only at what has the form it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import Any, get_args
 
 from model.estate_file import Document, Fault, Path
@@ -99,6 +100,22 @@ def _addresses_differ(data: Any) -> Found:
         other = seen.setdefault((address.casefold(), str(port)), name)
         if other != name:
             yield path, f"is the address of {other} too; a machine stands here once, with all its roles"
+
+
+def _kerberos_knows_names(data: Any) -> Found:
+    for path, transport in _texts(data, "hosts/*/transport"):
+        host = _mapping(data, f"hosts/{path[1]}")
+        address = str(host.get("kerberos_name", host.get("address", "")))
+        if transport == "kerberos" and _is_ip_address(address):
+            yield path, f"a domain knows no host by {address}; say kerberos_name, for example {path[1]}.acme.example"
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _no_cycles(data: Any) -> Found:
@@ -297,6 +314,7 @@ _RULES: tuple[Rule, ...] = (
     _known_hosts,
     _host_names_differ,
     _addresses_differ,
+    _kerberos_knows_names,
     _no_cycles,
     _sql_hosts,
     _roles_fit,

@@ -69,6 +69,12 @@ class Host(Part):
         description="How to authenticate, where it is not what the credentials say.",
         examples=["kerberos"],
     )
+    kerberos_name: Address | None = Field(
+        default=None,
+        title="Kerberos name",
+        description="What the domain knows the host by (its SPN), where the address is an alias or an IP address.",
+        examples=["web01.acme.example"],
+    )
 
 
 class AgentJobs(Part):

@@ -199,7 +199,7 @@ def _follow(busy: dict[tuple[str, str], str], event: Event) -> None:
 
 # Promise 8: no secret leaves its block -----------------------------------------------------------------------------------
 
-KNOWN_THERE = ("credentials.json", "accounts/*", "accounts/**/*", "web.config", "access.json")
+KNOWN_THERE = ("credentials.json", "accounts/*", "accounts/**/*", "ca/*", "web.config", "access.json")
 """Files of the lab's own: what its servers check log-ins against."""
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import unescape
 
 import requests
@@ -35,6 +35,7 @@ from blocks.winrm.errors import (
     QuotaExceeded,
     SessionLost,
 )
+from blocks.winrm.refusals import LOGIN, REFUSALS, chain, refusal
 
 SHELL_NOT_FOUND = 2150858843
 OPERATION_TIMED_OUT = 2150858793
@@ -53,14 +54,15 @@ _UNAVAILABLE = 503
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EACCES}
 
 REACH = "Check that the host is up, that WinRM listens there (winrm quickconfig) and that no firewall is in between."
-LOGIN = "Check user name and password, and that the user is in Administrators or Remote Management Users on the host."
 QUOTA = "Close other sessions on the host, or raise the quota (winrm get winrm/config/winrs)."
 
 
-def explain(host: str, error: BaseException) -> HostError:
+def explain(host: str, error: BaseException, transport: str = "ntlm") -> HostError:
     """The error of our tree that says what ``error`` (of pywinrm and below) means for ``host``; strings only."""
     if isinstance(error, HostError):
         return error
+    if (refused := refusal(host, error, transport)) is not None:
+        return refused
     for kind, tell in _TELLERS:
         if isinstance(error, kind):
             return tell(host, error)
@@ -70,26 +72,14 @@ def explain(host: str, error: BaseException) -> HostError:
 
 def never_arrived(error: BaseException) -> bool:
     """Whether the request that raised ``error`` certainly never reached WinRM (as opposed to: we cannot know)."""
-    if isinstance(error, requests.exceptions.ConnectTimeout | AuthenticationError):
-        return True
+    if isinstance(error, (requests.exceptions.ConnectTimeout, AuthenticationError, HostError, *REFUSALS)):
+        return True  # a HostError comes from our own login
     if isinstance(error, WinRMTransportError):
         # 400: sealed for a connection that is gone, so nobody could read it. 503: HTTP.SYS, before WinRM.
         return error.code in (_STALE, _UNAVAILABLE)
     if isinstance(error, WSManFaultError):
         return True  # a fault is a refusal, made before anything was done
-    return any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _chain(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """``error`` and what lies beneath it; urllib3 wraps in ``args`` and ``reason`` as well as in causes."""
-    seen: list[BaseException] = []
-    waiting = [error]
-    while waiting:
-        here = waiting.pop()
-        if isinstance(here, BaseException) and not any(here is other for other in seen):
-            seen.append(here)
-            yield here
-            waiting += [here.__cause__, here.__context__, getattr(here, "reason", None), *here.args]
+    return any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in chain(error))
 
 
 def _fault(host: str, error: WSManFaultError) -> HostError:
@@ -143,7 +133,7 @@ def _login(host: str, error: BaseException) -> HostError:
 
 
 def _tls(host: str, error: BaseException) -> HostError:
-    for cause in _chain(error):
+    for cause in chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             fix = "Set ca_trust_path to the CA that signed it, or give the host a certificate for this address."
             return CertificateRejected(host, f"its certificate is not trusted: {cause.verify_message}", fix)
@@ -153,7 +143,7 @@ def _tls(host: str, error: BaseException) -> HostError:
 
 
 def _no_connection(host: str, error: BaseException) -> HostError:
-    for cause in _chain(error):
+    for cause in chain(error):
         if isinstance(cause, ConnectionRefusedError):
             return HostUnreachable(host, "the connection is refused", REACH)
         if isinstance(cause, socket.gaierror):

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from blocks.winrm.deadline import Deadline
 from blocks.winrm.errors import DeadlineExceeded, HostError
-from blocks.winrm.session import Session, Target
+from blocks.winrm.session import Session
+from blocks.winrm.transports import Target
 
 LIMIT = 3
 _FAREWELL = 5.0
@@ -64,7 +65,7 @@ class Pool:
             session.close(deadline)
 
     def _take(self, deadline: Deadline, *, fresh: bool) -> tuple[Session, int]:
-        stale: Session | None = None
+        stale: list[Session] = []
         with self._turn:
             while self._out >= self._limit:
                 if not self._turn.wait(deadline.left) and self._out >= self._limit:
@@ -72,12 +73,14 @@ class Pool:
                         self._target.host, f"a free session ({self._limit} in use)", deadline.seconds
                     )
             self._out += 1
+            stale += [each for each in self._idle if each.ageing]
+            self._idle = [each for each in self._idle if each not in stale]
             session = self._idle.pop() if self._idle and not fresh else Session(self._target)
             if fresh and self._out + len(self._idle) > self._limit:
-                stale = self._idle.pop(0)
+                stale.append(self._idle.pop(0))
             closings = self._closings
-        if stale is not None:
-            self._end(stale)
+        for each in stale:
+            self._end(each)
         return session, closings
 
     def _give_back(self, session: Session, closings: int) -> None:

@@ -7,17 +7,18 @@ message encryption was never set up, and would send the next call in plain text.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from winrm.exceptions import WinRMOperationTimeoutError
-from winrm.protocol import Protocol
 
 from blocks.winrm.deadline import Deadline
 from blocks.winrm.errors import DeadlineExceeded, HostError, ProtocolBroken
 from blocks.winrm.faults import SHELL_NOT_FOUND, explain, never_arrived
+from blocks.winrm.transports import READ_SLACK, Target, connect, ends, protocol_for, release
 
 T = TypeVar("T")
 
@@ -28,28 +29,6 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 IDLE = "PT900S"
 """How long the host keeps a shell that nobody uses; one that we lose with its connection goes away by itself."""
 _CONNECT = 10.0
-_SLACK = 10.0
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where to connect and as whom."""
-
-    host: str
-    endpoint: str
-    transport: str
-    username: str
-    password: str
-    ca_trust_path: str | None
-    operation_timeout: int
-
-    def __repr__(self) -> str:
-        return f"Target({self.host!r}, {self.endpoint!r})"
-
-    @property
-    def sealed(self) -> bool:
-        """Whether messages are sealed by us; over TLS they are not, TLS does it."""
-        return not self.endpoint.startswith("https:")
 
 
 @dataclass(frozen=True)
@@ -82,31 +61,18 @@ class Session:
     def login(self, deadline: Deadline) -> None:
         """Connect and, without TLS, agree on the keys of the seal; raises HostError."""
         target = self.target
-        if target.sealed and target.transport != "ntlm":
-            raise ProtocolBroken(target.host, f"{target.transport} over http would be readable", "Use https.")
 
-        def connect(_wire: Any) -> None:
-            self._protocol = Protocol(
-                target.endpoint,
-                transport=target.transport,
-                # As bytes for basic: requests would write them in Latin-1, which has no '€' (RFC 7617 names UTF-8).
-                username=target.username.encode() if target.transport == "basic" else target.username,
-                password=target.password.encode() if target.transport == "basic" else target.password,
-                # None, not a default: neither proxies nor CA files are taken from the environment.
-                ca_trust_path=target.ca_trust_path,
-                proxy=None,
-                message_encryption="always" if target.sealed else "auto",
-                operation_timeout_sec=target.operation_timeout,
-                read_timeout_sec=target.operation_timeout + int(_SLACK),
-            )
+        def log_in(_wire: Any) -> None:
+            self._protocol = protocol_for(target)
             self._limit(deadline)
-            http = self._protocol.transport.build_session()
-            # A redirect would carry the message to wherever it points, in plain text if that is http.
-            http.max_redirects = 0
-            http.trust_env = False
-            self._secure = not target.sealed or self._protocol.transport.encryption is not None
+            self._secure = connect(target, self._protocol)
 
-        self._guarded(deadline, connect)
+        self._guarded(deadline, log_in)
+
+    @property
+    def ageing(self) -> bool:
+        """Whether the login ends so soon that nothing more should be begun with it (a Kerberos ticket's last minutes)."""
+        return self._protocol is not None and ends(self._protocol) <= time.time()
 
     def execute(self, command: str, arguments: tuple[str, ...], stdin: bytes, deadline: Deadline) -> Output:
         """Run ``command`` in the shell, feed it ``stdin``, and collect its output until it ends.
@@ -146,7 +112,7 @@ class Session:
         try:
             self._protocol.close_shell(shell, close_session=False)
         except Exception as error:  # noqa: BLE001 - pywinrm raises anything, and this is an attempt
-            return SHELL_NOT_FOUND in explain(self.target.host, error).codes
+            return SHELL_NOT_FOUND in explain(self.target.host, error, self.target.transport).codes
         return True
 
     def _collect(self, command_id: str, deadline: Deadline) -> Output:
@@ -196,9 +162,9 @@ class Session:
         raise problem
 
     def _problem(self, error: Exception, *, unknown: bool) -> HostError:
-        found = explain(self.target.host, error)
+        found = explain(self.target.host, error, self.target.transport)
         if not unknown:
-            return found
+            return found.with_traceback(None)
         return type(found)(found.host, found.cause, found.fix, codes=found.codes, outcome_unknown=True)
 
     def _limit(self, deadline: Deadline) -> None:
@@ -210,13 +176,13 @@ class Session:
         left = deadline.left
         operation = max(1, min(self.target.operation_timeout, int(left)))
         self._protocol.operation_timeout_sec = operation
-        read = min(operation + _SLACK, max(left, operation + 1.0))
+        read = min(operation + READ_SLACK, max(left, operation + 1.0))
         self._protocol.transport.read_timeout_sec = (min(_CONNECT, max(left, 0.1)), read)
 
     def _hang_up(self) -> None:
         if self._protocol is not None:
             with contextlib.suppress(Exception):
-                self._protocol.transport.close_session()
+                release(self._protocol)
         self._secure = False
 
 

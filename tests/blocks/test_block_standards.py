@@ -13,7 +13,7 @@ BLOCKS = sorted(
     (kind for kind in vars(blocks).values() if isinstance(kind, type) and issubclass(kind, Block)),
     key=lambda kind: kind.__name__,
 )
-SECRET_WORDS = re.compile(r"password|secret|token|authorization|connection_string")
+SECRET_WORDS = re.compile(r"password|secret|token|authorization|connection_string|_key$")
 
 
 @pytest.fixture(params=BLOCKS, ids=lambda block: block.__name__)

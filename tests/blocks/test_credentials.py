@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+import model.parts
 from blocks.credential_lookup import at_terminal
 from blocks.credentials import (
     CredentialsError,
@@ -233,7 +234,62 @@ def test_ports_follow_the_scheme() -> None:
     assert https.listener_port == 5986
 
 
-def test_what_is_not_built_is_refused_by_name() -> None:
-    """A transport that an estate may name one day is refused today, with what there is."""
-    with pytest.raises(ValueError, match=r"kerberos.*'ntlm' or 'basic'"):
-        WinRMCredentials(username="u", password="p").adapted(transport="kerberos")
+PEM = {"certificate": "-----BEGIN CERTIFICATE-----\n", "certificate_key": f"-----BEGIN PRIVATE KEY-----\n{PASSWORD}"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"transport": "ntlm", "password": None}, "ntlm needs a password"),
+        ({"transport": "credssp", "password": None}, "credssp needs a password"),
+        ({"transport": "kerberos"}, "user name of the form name@DOMAIN"),
+        ({"transport": "kerberos", "username": "ACME\\svc"}, "user name of the form name@DOMAIN"),
+        ({"transport": "kerberos", "username": "svc@ACME.TEST", "password": None}, "a password or a keytab"),
+        ({"transport": "certificate"}, "needs both certificate and certificate_key"),
+        ({"transport": "certificate", **PEM, "certificate": "MIIB"}, "certificate is not in PEM form"),
+        ({"transport": "certificate", **PEM, "certificate_key": PASSWORD}, "certificate_key is not in PEM form"),
+        ({"transport": "certificate", **PEM, "scheme": "http"}, "use https"),
+        ({"transport": "smartcard"}, "'certificate' or 'basic'"),
+    ],
+)
+def test_each_transport_says_what_it_lacks(fields: dict[str, Any], words: str) -> None:
+    """What a transport needs is told by name, without a value, from a file as for one host of an estate."""
+    known = {"username": "svc", "password": PASSWORD, **fields}
+    with pytest.raises(CredentialsInvalid) as caught:
+        resolve({"x": "winrm"}, environ=environ(BILLPATCH_CREDENTIAL_X={"kind": "winrm", **known}), ask=nobody)
+    assert words in str(caught.value)
+    assert PASSWORD not in f"{caught.value} {caught.value!r}"
+    transport = known.pop("transport")
+    if known["password"] is not None:
+        one = WinRMCredentials(**{**known, "transport": "ntlm"})
+        with pytest.raises(ValueError, match=f"WinRM with transport {transport}: ") as refused:
+            one.adapted(transport=transport)
+        assert PASSWORD not in str(refused.value)
+
+
+def test_every_transport_of_an_estate_can_be_had() -> None:
+    """What an estate file may name for a host, a block can be, and the other way round."""
+    estate = set(get_args(model.parts.Transport))
+    assert estate == set(get_args(WinRMCredentials.model_fields["transport"].annotation))
+    everything = WinRMCredentials(username="svc@ACME.TEST", password="x", **PEM)
+    assert {everything.adapted(transport=each).transport for each in estate} == estate
+
+
+def test_a_keytab_and_a_certificate_come_from_a_file(file: Path) -> None:
+    """The JSON forms of the docs; secrets among them are secret."""
+    entries = {
+        "krb": {
+            "kind": "winrm",
+            "username": "svc@ACME.TEST",
+            "keytab": "/k",
+            "transport": "kerberos",
+            "scheme": "http",
+        },
+        "pem": {"kind": "winrm", "username": "svc", "transport": "certificate", **PEM},
+    }
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    found = resolve({"krb": "winrm", "pem": "winrm"}, environ=environ(file))
+    assert found["krb"].keytab == "/k"
+    assert PASSWORD in found["pem"].certificate_key.get_secret_value()
+    assert PASSWORD not in repr(found)
+    assert found["pem"].secrets == (PEM["certificate_key"],)

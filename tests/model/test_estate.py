@@ -174,3 +174,27 @@ def test_six_faults_give_six_messages_with_their_places() -> None:
         "acme.yaml:17:12: backup.stores[0].credentials: is missing; write for example credentials: nas-acme",
         "acme.yaml:19:1: timezone: stands here twice, first on line 2; remove one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("address: 10.0.0.7, transport: kerberos", ["hosts.web01.transport"]),
+        ("address: 10.0.0.7, transport: kerberos, kerberos_name: 10.0.0.7", ["hosts.web01.transport"]),
+        ("address: 10.0.0.7, transport: kerberos, kerberos_name: web01.acme.example", []),
+        ("address: web01.acme.example, transport: kerberos", []),
+        ("address: 10.0.0.7, transport: ntlm", []),
+    ],
+)
+def test_kerberos_knows_hosts_by_name(host: str, told: list[str]) -> None:
+    """A domain has no tickets for an IP address: told with the file, not by a domain controller at night."""
+    text = (SAMPLES / "acme-billing.yaml").read_text(encoding="utf-8").replace("address: web01.acme.example", host)
+    try:
+        load_estate(text, "acme.yaml")
+        faults = []
+    except EstateFaults as error:
+        faults = [str(fault) for fault in error.faults]
+    assert len(faults) == len(told)
+    for fault, place in zip(faults, told, strict=True):
+        assert place in fault
+        assert "kerberos_name, for example web01.acme.example" in fault

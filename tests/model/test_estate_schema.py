@@ -21,7 +21,7 @@ EVERYTHING = r"""
 estate: acme-billing
 timezone: America/Toronto
 hosts:
-  sql01: {address: sql01.acme.example, roles: [mssql], credentials: winrm-acme, depends_on: [], port: 5986, transport: kerberos}
+  sql01: {address: sql01.acme.example, roles: [mssql], credentials: winrm-acme, depends_on: [], port: 5986, transport: kerberos, kerberos_name: sql01.acme.example}
   web01: {address: web01.acme.example, roles: [iis, app], credentials: winrm-acme, depends_on: [sql01]}
 sql:
   sql01:
@@ -83,7 +83,7 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 
 # Deleting these leaves a valid estate: the schema has a default. Everything else is required.
 OPTIONAL = {
-    "port", "transport", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
+    "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
     "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook",
