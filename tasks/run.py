@@ -85,7 +85,12 @@ class Run:
         """Artifacts of this run that people can see already."""
         self.hosts = {
             name: WindowsHost(
-                name, host.address, credentials[host.credentials], port=host.port, transport=host.transport
+                name,
+                host.address,
+                credentials[host.credentials],
+                port=host.port,
+                transport=host.transport,
+                kerberos_name=host.kerberos_name,
             )
             for name, host in estate.hosts.items()
         }
@@ -207,6 +212,8 @@ def open_run(name: str, *, change: str | None = None, attempt: int = 1) -> Run:
     except CredentialsError as error:
         problems = [Problem(f"credentials {block}: {problem}") for block, problem in error.problems.items()]
     else:
+        problems = _misfits(estate, credentials)
+    if not problems:
         key = (
             RunKey.for_change(estate.name, change, attempt)
             if change
@@ -214,6 +221,18 @@ def open_run(name: str, *, change: str | None = None, attempt: int = 1) -> Run:
         )
         return Run(estate, key, credentials, named=bool(change), called=_called(name, estate))
     raise Stopped("credentials", problems)
+
+
+def _misfits(estate: Estate, credentials: Mapping[str, Any]) -> list[Problem]:
+    """Hosts for which the estate asks a transport that their credentials have not what it needs for."""
+    found = []
+    for name, host in estate.hosts.items():
+        try:
+            credentials[host.credentials].adapted(port=host.port, transport=host.transport)
+        except ValueError as error:
+            fix = f"Save it in the block {host.credentials}, or correct hosts.{name} in the estate file."
+            found.append(Problem(f"{name}: {error}. {fix}"))
+    return found
 
 
 def _called(name: str, estate: Estate) -> str:
