@@ -274,7 +274,7 @@ def _kbs_agree(data: Any) -> Found:
         return str(value).strip().upper().removeprefix("KB")
 
     rejected = {number(kb) for _, kb in _each(data, "updates/kb_reject/*")}
-    for path, kb in _each(data, "updates/kb_accept/*"):
+    for path, kb in (*_each(data, "updates/kb_accept/*"), *_each(data, "updates/unlocked/*")):
         if number(kb) in rejected:
             yield path, f"KB{number(kb)} is under kb_reject too; remove it from one of them"
 
