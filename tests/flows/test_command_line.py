@@ -79,7 +79,7 @@ def test_the_help_fits_and_tells_the_exit_codes() -> None:
         (["patsch"], "No such command 'patsch'"),
         (["patch"], "Missing argument"),
         (["patch", "acme", "--attempt", "0"], "--attempt"),
-        (["lab", "--preset", "big"], "'acme', 'farm', 'single'"),
+        (["lab", "--preset", "big"], "'acme', 'farm', 'rounds', 'single'"),
         (["ui", "--port", "70000"], "--port"),
     ],
 )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from model.estate import Estate, load_estate
 from model.plan import Plan, plan_of
 from model.policy import FoundUpdate
+from model.scan import Build
 
 SAMPLE = Path(__file__).parents[2] / "deployments" / "estates" / "acme-billing.yaml"
 PACKAGE = r"""
@@ -95,6 +96,28 @@ def test_a_refused_update_more_or_less_is_the_same_plan(estate: Estate) -> None:
     """Defender's definitions come and go between review and night; what is done stays what was approved."""
     daily = update("u-def", "Definitions", kb=["KB2267602"])
     assert plan_of(estate, {"web01": [CUMULATIVE, daily]}).hash == plan_of(estate, {"web01": [CUMULATIVE]}).hash
+
+
+def test_the_plan_says_where_updates_come_from_and_what_may_be_unlocked(estate: Estate) -> None:
+    """Both are part of what is approved, and of its hash; the builds that hosts happen to have are not."""
+    unlocked = WITH_PACKAGE.replace(
+        "classifications: [security]", "classifications: [security]\n  unlocked: [KB5034119]"
+    )
+    wsus = WITH_PACKAGE.replace("classifications: [security]", "classifications: [security]\n  source: wsus")
+    found = {"web01": [CUMULATIVE]}
+    plain, of_wsus, more = (plan_of(load_estate(text, "a"), found) for text in (WITH_PACKAGE, wsus, unlocked))
+    assert plain.lines()[1] == "Windows updates come from windows-update"
+    assert of_wsus.lines()[1] == "Windows updates come from wsus"
+    assert more.lines()[2] == "Also, once a servicing stack of this night unlocks them: KB5034119"
+    assert len({plain.hash, of_wsus.hash, more.hash}) == 3
+    assert plan_of(estate, found, {"web01": Build(number=17763, ubr=1)}).hash == plain.hash
+
+
+def test_what_installs_alone_is_told_to_the_host(estate: Estate) -> None:
+    """A servicing stack need not say so itself: its impact may be normal."""
+    stack = update("u-ssu", "2026-02 Servicing Stack Update for Windows Server 2016 (KB5075902)")
+    plan = plan_of(estate, {"web01": [CUMULATIVE, stack]})
+    assert [(step.update, step.alone) for step in plan.of("install", "web01")] == [("u-ssu", True), ("u-cu", False)]
 
 
 def test_a_plan_does_not_change(estate: Estate) -> None:
