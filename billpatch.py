@@ -76,6 +76,20 @@ def plan(estate: Estate, as_json: Json = False) -> None:
 
 
 @app.command()
+def download(estate: Estate, as_json: Json = False) -> None:
+    """Download what the next night will install; installs nothing.
+
+    Scans, and fetches the Windows updates that the policy admits, outside of the window: the night waits for none.
+    """
+    _ready(estate, as_json)
+    from flows.download import download_updates
+
+    state = _looked(download_updates, estate, as_json)
+    titles = list(state.result())
+    _print([state.message, *titles], {"message": state.message, "updates": titles}, as_json)
+
+
+@app.command()
 def patch(
     estate: Estate,
     change: Annotated[str | None, typer.Option(help="Number of the approved change.")] = None,

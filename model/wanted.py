@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from model.parts import Part
 from model.update_words import WINDOWS_UPDATE, Size, TitlePattern, UpdateSource
-from model.words import AnyPath, BlockName, Build, Distinct, HostName, Kb, Label, Sha256
+from model.words import AnyPath, BlockName, Build, Distinct, Duration, HostName, Kb, Label, Sha256
 
 Classification = Literal[
     "security", "critical", "rollups", "service-packs", "servicing-stacks", "updates", "feature-packs", "tools"
@@ -119,6 +120,12 @@ class Updates(Part):
         title="Accept license terms",
         description="Whether license terms that an update asks to be accepted are accepted in your name; unless so, such updates stay out.",
         examples=[True],
+    )
+    download_deadline: Duration = Field(
+        default=timedelta(hours=4),
+        title="Deadline of downloads",
+        description="How long a host may take to download ahead of the window.",
+        examples=["4h"],
     )
     packages: tuple[Package, ...] = Field(
         default=(),

@@ -53,17 +53,19 @@ def foresee(run: Run, scans: Mapping[str, tuple[datetime, Scan] | None]) -> Outl
     return outlook
 
 
-@step("freeze the plan")
-def freeze(run: Run, found: Mapping[str, Scan]) -> Plan:
-    """The plan that will be carried out and nothing else.
-
-    Raises Stopped where a host is set to a WSUS server and the estate does not say whether that one is asked.
-    """
+def plan_now(run: Run, found: Mapping[str, Scan]) -> Plan:
+    """The plan that these scans make; raises Stopped where the estate does not say whether a WSUS server is asked."""
     problems = list(source_problems(run.estate.updates, found))
     if problems:
         raise Stopped("review", [Problem(text) for text in problems])
     offered = {host: scan.updates for host, scan in found.items()}
-    plan = plan_of(run.estate, offered, {host: scan.build for host, scan in found.items()})
+    return plan_of(run.estate, offered, {host: scan.build for host, scan in found.items()})
+
+
+@step("freeze the plan")
+def freeze(run: Run, found: Mapping[str, Scan]) -> Plan:
+    """The plan that will be carried out and nothing else; raises Stopped as ``plan_now`` does."""
+    plan = plan_now(run, found)
     artifacts.plan(run, plan)
     run.journal.write(plan)
     return plan

@@ -53,13 +53,13 @@ def scan_host(run: Run, host: str, round_number: int) -> Scan:
             if last or not working:
                 break
             tell("review", host, f"still at work after the restart: {', '.join(map(str, working))}")
-        _let_rest(run, number)
+        let_rest(run, number)
     return scan
 
 
 def _scan_job(run: Run, host: str, number: int) -> Job:
     parameters = {"source": run.estate.updates.asked}
-    return Job(host, "scan", _nth("windows-update", number), "Find-WindowsUpdate", parameters, deadline=_HOUR)
+    return Job(host, "scan", nth("windows-update", number), "Find-WindowsUpdate", parameters, deadline=_HOUR)
 
 
 def _passing(failed: JobFailed) -> Meaning | None:
@@ -80,13 +80,14 @@ def _no_scan(run: Run, host: str, failed: JobFailed, tries: int) -> Stopped:
     return Stopped.because("review", f"{host}: the scan for updates failed, asking {source}: {why}")
 
 
-def _let_rest(run: Run, number: int) -> None:
+def let_rest(run: Run, number: int) -> None:
     """Wait before the next try; raises Stopped when the run is told to end meanwhile."""
     if run.stop.wait(_PAUSE * run.poll * number):
         raise Stopped.because("interruption", "the run was told to end before a next try")
 
 
-def _nth(subject: str, number: int) -> str:
+def nth(subject: str, number: int) -> str:
+    """The subject of a job's ``number``-th try: each try has an id of its own, whoever resumes the run."""
     return subject if number == 1 else f"{subject}-try{number}"
 
 
@@ -96,7 +97,7 @@ def _nth(subject: str, number: int) -> str:
 def windows_update_job(run: Run, host: str, steps: Sequence[PlanStep], number: int = 1) -> Job:
     """The job that installs these updates on ``host``; ``number`` counts the tries of one round."""
     parameters = asked_for(run, steps)
-    return Job(host, "install", _nth("windows-update", number), "Install-WindowsUpdate", parameters, deadline=4 * _HOUR)
+    return Job(host, "install", nth("windows-update", number), "Install-WindowsUpdate", parameters, deadline=4 * _HOUR)
 
 
 def asked_for(run: Run, steps: Sequence[PlanStep]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def install_windows_updates(run: Run, host: str, round_number: int, steps: Seque
         if not todo:
             break
         tell("install", host, f"tried again in a moment: {', '.join(each.subject for each in todo)}")
-        _let_rest(run, number)
+        let_rest(run, number)
         number += 1
     return list(records.values())
 

@@ -58,6 +58,7 @@ updates:
   minimum_severity: important
   maximum_size: 2GB
   accept_eulas: false
+  download_deadline: 4h
   packages:
     - kind: mssql-patch
       name: SQL Server 2019 CU32
@@ -94,7 +95,7 @@ OPTIONAL = {
     "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
-    "maximum_size", "accept_eulas",
+    "maximum_size", "accept_eulas", "download_deadline",
 }  # fmt: skip
 # Deleted, these have a default too, or their absence is a fault, depending on where they stand.
 DEPENDS = {("engageip", "sites", 0, "hosts"), ("updates", "source"), *((("checks", n, "name")) for n in range(4))}
