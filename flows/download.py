@@ -24,6 +24,7 @@ def download_updates(estate: EstateName) -> State[tuple[str, ...]]:
     """
     try:
         with open_run(estate) as run:
+            download.must_be_of_use(run)
             download.must_be_open(run)
             # A key of its own: it goes on with no other run, and no other goes on with it.
             run.named = True

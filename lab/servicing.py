@@ -61,6 +61,11 @@ def _tell(host: Host, ended: list[Update]) -> None:
         for update in ended:
             if update["installed"] and update.get("ubr", 0) > version.get("UBR", 0):
                 version["UBR"] = update["ubr"]
+    with host.edit("cim.json") as cim:
+        for update in ended:
+            if update["installed"] and "hotfix" in update:
+                listed = cim.setdefault("Win32_QuickFixEngineering", [])
+                listed.append({"HotFixID": update["hotfix"], "Description": "Update"})
     for update in ended:
         outcome = "committed" if update["installed"] else "rolled_back"
         host.event(f"update.{outcome}", update=update["id"], revision=update.get("revision"))

@@ -236,7 +236,8 @@ def _one_kind_each(data: Any) -> Found:
         name = store.get("credentials") if isinstance(store, dict) else None
         if isinstance(name, str) and ("share" in store) != ("s3" in store):
             found.append(((*path, "credentials"), name, "share" if "share" in store else "s3"))
-    found += [(path, name, "share") for path, name in _texts(data, "updates/packages/*/credentials")]
+    for pattern in ("updates/packages/*/credentials", "updates/credentials"):
+        found += [(path, name, "share") for path, name in _texts(data, pattern)]
     for path, name, kind in found:
         other = seen.setdefault(name, kind)
         if other != kind:
@@ -258,7 +259,7 @@ def _off_the_servers(data: Any) -> Found:
 
 def _package_sources(data: Any) -> Found:
     shares = [share.casefold().rstrip("\\") for _, share in _texts(data, "backup/stores/*/share")]
-    for path, package in _each(data, "updates/packages/*"):
+    for path, package in (*_each(data, "updates/packages/*"), *_each(data, "updates")):
         if not isinstance(package, dict) or not isinstance(package.get("source"), str) or "credentials" in package:
             continue
         source = package["source"].casefold()

@@ -80,6 +80,7 @@ _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x8007000E: ("out of memory; restart the host", "reboot"),
     0x80070020: ("a file is in use by another process; look for antivirus", "retry"),
     0x80070070: ("the disk is full; free space on the system drive", "fail"),
+    0x800700A1: ("the path is bad: of several .msu on a share; copy them to the host first", "fail-update"),
     0x8007045B: ("the host is shutting down", "wait-for-boot"),
     0x80070643: ("the package's own installer failed fatally; look at the KB's known issues", "fail-update"),
     0x80070BC2: ("installed; a restart completes it", "done-reboot"),
@@ -122,6 +123,8 @@ _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x80246007: ("it is not downloaded", "retry"),
     0x80248014: ("the host does not know this update service; look at its registration", "fail"),
     0x8024500C: ("policy lets this host ask its WSUS server only; say updates.source: wsus", "fail"),
+    0x800F081E: ("is not for this host", "not-needed"),
+    0x800F0823: ("a newer servicing stack must be installed first", "install-ssu-first"),
     0x800F081F: ("files that it needs are missing; run dism /Online /Cleanup-Image /RestoreHealth", "fail-update"),
     0x80246013: ("the download was refused; look at the store's licensing", "fail-update"),
 }
@@ -176,14 +179,10 @@ def msi_meaning(code: int | str) -> Meaning:
 
 
 def msu_meaning(code: int | str) -> Meaning:
-    """What an exit code of wusa.exe means: Windows Update's codes, and 3010."""
+    """What an exit code of wusa.exe or dism.exe means: Windows Update's codes, those of servicing, and 3010."""
     number = unsigned(code)
     if number == 3010:
         return Meaning(number, "installed; a restart completes it", "done-reboot")
-    if number == 0x800700A1:
-        return Meaning(
-            number, "the path is bad: of several .msu on a share; copy them to the host first", "fail-update"
-        )
     return windows_update_meaning(number)
 
 

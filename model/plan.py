@@ -191,6 +191,7 @@ def update_step(host: str, admission: Admission, group: int = 0) -> PlanStep:
         update=update.id,
         revision=update.revision,
         kb=update.kb,
+        sha256=update.sha256,
         alone=update.alone,
     )
 

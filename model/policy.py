@@ -91,6 +91,9 @@ class FoundUpdate(Answer):
     reboot_required: bool = False
     """It has gone in, and is not complete."""
     supersedes: tuple[str, ...] = ()
+    is_file: bool = False
+    """A .msu or .cab in a folder: ``id`` is its name, and its revision 0."""
+    sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +196,8 @@ def _judge(update: FoundUpdate, policy: Updates) -> Admission:
         (update.hidden, False, "somebody has hidden it on this host"),
         (too_large is not None, False, str(too_large)),
         (too_mild is not None, False, str(too_mild)),
+        (update.is_file and not update.kb, False, "its name holds no KB, by which it could be looked for afterwards"),
+        (update.is_file, True, "lies in the folder of updates.source"),
         (good_title is not None, True, f"its title holds '{good_title}', which is under updates.title_accept"),
         (update.browse_only, False, "optional (BrowseOnly); admit it by updates.kb_accept"),
         (bool(wanted), True, f"classification {wanted}"),

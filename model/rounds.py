@@ -78,6 +78,9 @@ def judged(record: UpdateRecord, rescan: Scan, before: Build | None = None) -> U
 
 
 def _offered(record: UpdateRecord, rescan: Scan) -> UpdateRecord:
+    if rescan.of_files and record.result == "not-needed":
+        # A file lies there whether or not it is for this host; that it is not in is what its installer said.
+        return record
     if record.result in {"installed", "reboot-pending", "not-needed"}:
         said = "was there already" if record.result == "not-needed" else "went in"
         if any(u.reboot_required for u in rescan.updates if u.identity == (record.update.casefold(), record.revision)):

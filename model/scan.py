@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import AwareDatetime, field_validator
 
@@ -51,6 +52,23 @@ class Scan(Answer):
     """The WSUS server that policy sets this host to."""
     history: tuple[HistoryEntry, ...] | None = None
     """The newest first; None where the agent does not tell."""
+
+    of_files: bool = False
+    """Whether it tells of a folder of update files: those are there whether or not they are for this host."""
+
+    @classmethod
+    def of_folder(cls, answer: Mapping[str, Any]) -> Self:
+        """The scan in the answer of Find-UpdateFile: a file whose KB is not in the list of hotfixes is on offer."""
+        hotfixes = set(answer["hotfixes"])
+        files = []
+        for file in answer["files"]:
+            kb = re.search(r"kb(\d{5,8})", file["name"], re.IGNORECASE)
+            kbs = [f"KB{kb[1]}"] if kb else []
+            told = {"id": file["name"], "revision": 0, "title": file["name"], "kb": kbs, "is_file": True}
+            files.append(FoundUpdate.model_validate({**told, "size": file["size"], "sha256": file["sha256"]}))
+        missing = tuple(file for file in files if not hotfixes & set(file.kb))
+        installed = frozenset(file.identity for file in files if hotfixes & set(file.kb))
+        return cls(updates=missing, installed=installed, build=Build.model_validate(answer["build"]), of_files=True)
 
     @field_validator("installed", mode="before")
     @classmethod

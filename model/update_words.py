@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Strict, WithJsonSchema
 
 from model.hints import did_you_mean, shown
+from model.words import any_path
 
 WSUS, WINDOWS_UPDATE, MICROSOFT_UPDATE = "wsus", "windows-update", "microsoft-update"
 SOURCES = (WSUS, WINDOWS_UPDATE, MICROSOFT_UPDATE)
@@ -19,9 +20,16 @@ _MOST_OPEN_REPEATS = 3
 
 
 def _source(text: str) -> str:
-    if text not in SOURCES:
-        raise ValueError(f"{shown(text)} is not a source of updates{did_you_mean(text, SOURCES)}")
-    return text
+    if text in SOURCES:
+        return text
+    if is_folder(text):
+        return any_path(text)
+    raise ValueError(f"{shown(text)} is not a source of updates{did_you_mean(text, (*SOURCES, 'a folder'))}")
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source is a folder of update files, on each host or on a share, and not a service."""
+    return source.startswith("\\\\") or re.match(r"[A-Za-z]:", source) is not None
 
 
 def _pattern(text: str) -> str:

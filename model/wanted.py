@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from model.parts import Part
-from model.update_words import WINDOWS_UPDATE, Size, TitlePattern, UpdateSource
+from model.update_words import WINDOWS_UPDATE, Size, TitlePattern, UpdateSource, is_folder
 from model.words import AnyPath, BlockName, Build, Distinct, Duration, HostName, Kb, Label, Sha256
 
 Classification = Literal[
@@ -66,8 +66,14 @@ class Updates(Part):
     source: UpdateSource | None = Field(
         default=None,
         title="Source",
-        description="Whom the hosts ask, to scan, download and install: wsus (the server that their policy names), windows-update, or microsoft-update (Windows and other products of Microsoft). Unsaid: windows-update, and a host that is set to a WSUS server is refused, for that server's approvals would be passed by.",
+        description="Whom the hosts ask, to scan, download and install: wsus (the server that their policy names), windows-update, microsoft-update (Windows and other products of Microsoft), or a folder of .msu and .cab files on a share or on each host, all of which are admitted. Unsaid: windows-update, and a host that is set to a WSUS server is refused, for that server's approvals would be passed by.",
         examples=["wsus"],
+    )
+    credentials: BlockName | None = Field(
+        default=None,
+        title="Credentials",
+        description="Name of the block with the login of the source's share, where it is not one of the backup stores.",
+        examples=["nas-acme"],
     )
     classifications: Annotated[tuple[Classification, ...], Distinct] = Field(
         default=("security", "critical"),
@@ -144,6 +150,11 @@ class Updates(Part):
             ]
         ],
     )
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of update files that is the source; None where the source is a service."""
+        return self.source if self.source is not None and is_folder(self.source) else None
 
     @property
     def asked(self) -> str:

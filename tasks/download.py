@@ -16,7 +16,8 @@ from tasks.jobs import Job, run_job
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
-from tasks.windows_updates import asked_for, let_rest, nth
+from tasks.update_source import asked_for, nth
+from tasks.windows_updates import let_rest
 
 _TRIES = 3
 
@@ -28,6 +29,15 @@ class Downloads:
     host: str
     ready: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+def must_be_of_use(run: Run) -> None:
+    """Raise Stopped where the estate's updates are files in a folder: the night copies them, there is nothing to fetch."""
+    folder = run.estate.updates.folder
+    if folder is not None:
+        raise Stopped.because(
+            "download", f"{run.estate.name}: its updates are files in {folder}; there is nothing to download ahead."
+        )
 
 
 def must_be_open(run: Run) -> None:

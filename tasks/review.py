@@ -14,6 +14,7 @@ from tasks import artifacts
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
+from tasks.update_source import SCANS
 from tasks.windows_updates import scan_host
 
 
@@ -34,13 +35,8 @@ def last_scan(run: Run, host: str) -> tuple[datetime, Scan] | None:
     scans = []
     for known in run.hosts[host].run("Get-PatchJob")["jobs"]:
         job = JobFacts.model_validate(known).job
-        if (
-            job is not None
-            and job.script == "Find-WindowsUpdate"
-            and job.state == "succeeded"
-            and job.ended is not None
-        ):
-            scans.append((job.ended, Scan.model_validate(job.result)))
+        if job is not None and job.script in SCANS and job.state == "succeeded" and job.ended is not None:
+            scans.append((job.ended, SCANS[job.script](job.result)))
     return max(scans, key=lambda scan: scan[0], default=None)
 
 

@@ -111,10 +111,13 @@ class Run:
 
     def package_login(self, package: MssqlPatch) -> dict[str, Any]:
         """The login of the share that a package lies on: its own block, else that of the backup store it is below."""
-        for store in self.shares:
-            if package.source.casefold().startswith(f"{store.share}\\".casefold()):
-                return self.share_login(package.credentials or store.credentials)
-        return self.share_login(package.credentials) if package.credentials else {}
+        return self.login_of(package.source, package.credentials)
+
+    def login_of(self, path: str, block: str | None) -> dict[str, Any]:
+        """The login of the share that ``path`` lies on: that ``block``, else that of the backup store it is below."""
+        below = (s.credentials for s in self.shares if path.casefold().startswith(f"{s.share}\\".casefold()))
+        credentials = block or next(below, None)
+        return self.share_login(credentials) if credentials else {}
 
     def share_login(self, block: str, name: str = "share") -> dict[str, Any]:
         """The secrets with which a job on a host reaches the share that it calls ``name``.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
 
 from model.hresults import Meaning, kb_advice, unsigned, windows_update_meaning
 from model.outcome import Stopped
@@ -13,12 +12,11 @@ from model.records import UpdateRecord
 from model.reopen import INSTALLING
 from model.rounds import CUT, when_again
 from model.scan import Scan
+from tasks import update_source as source
 from tasks.jobs import Job, JobFailed, OutcomeUnknown, run_job
 from tasks.progress import tell
 from tasks.run import Run
 
-_HOUR = 3600.0
-_SUCCEEDED = {2, 3}
 _SCANS = 3
 _PAUSE = 12
 """Looks at something that is waited for, in whose time a first failed try is let rest; a second one twice as long."""
@@ -37,7 +35,7 @@ def scan_host(run: Run, host: str, round_number: int) -> Scan:
     for number in range(1, _SCANS + 1):
         last = number == _SCANS
         try:
-            scan = Scan.model_validate(run_job(run, round_number, _scan_job(run, host, number)))
+            scan = source.scan_of(run, run_job(run, round_number, source.scan_job(run, host, round_number, number)))
         except OutcomeUnknown:
             if last:
                 raise
@@ -57,11 +55,6 @@ def scan_host(run: Run, host: str, round_number: int) -> Scan:
     return scan
 
 
-def _scan_job(run: Run, host: str, number: int) -> Job:
-    parameters = {"source": run.estate.updates.asked}
-    return Job(host, "scan", nth("windows-update", number), "Find-WindowsUpdate", parameters, deadline=_HOUR)
-
-
 def _passing(failed: JobFailed) -> Meaning | None:
     """What the job failed by, where time may mend it; else None."""
     if failed.hresult is None:
@@ -71,13 +64,12 @@ def _passing(failed: JobFailed) -> Meaning | None:
 
 
 def _no_scan(run: Run, host: str, failed: JobFailed, tries: int) -> Stopped:
-    source = run.estate.updates.asked
     meaning = None if failed.hresult is None else windows_update_meaning(failed.hresult)
     if meaning is None or meaning.do == "unknown":
         why = failed.message
     else:
         why = f"{meaning}{f', {tries} times' if tries > 1 else ''}"
-    return Stopped.because("review", f"{host}: the scan for updates failed, asking {source}: {why}")
+    return Stopped.because("review", f"{host}: the scan for updates failed, asking {run.estate.updates.asked}: {why}")
 
 
 def let_rest(run: Run, number: int) -> None:
@@ -86,28 +78,13 @@ def let_rest(run: Run, number: int) -> None:
         raise Stopped.because("interruption", "the run was told to end before a next try")
 
 
-def nth(subject: str, number: int) -> str:
-    """The subject of a job's ``number``-th try: each try has an id of its own, whoever resumes the run."""
-    return subject if number == 1 else f"{subject}-try{number}"
-
-
 # Installing ----------------------------------------------------------------------------------------------------------
 
 
 def windows_update_job(run: Run, host: str, steps: Sequence[PlanStep], number: int = 1) -> Job:
     """The job that installs these updates on ``host``; ``number`` counts the tries of one round."""
-    parameters = asked_for(run, steps)
-    return Job(host, "install", nth("windows-update", number), "Install-WindowsUpdate", parameters, deadline=4 * _HOUR)
-
-
-def asked_for(run: Run, steps: Sequence[PlanStep]) -> dict[str, Any]:
-    """The parameters by which a job is told which updates: exactly these, from the source that was scanned."""
-    updates = [
-        {"id": each.update, "revision": each.revision, "alone": each.alone or _was_refused_beside_others(run, each)}
-        for each in steps
-    ]
-    policy = run.estate.updates
-    return {"updates": updates, "source": policy.asked, "accept_eulas": policy.accept_eulas}
+    steps = [each.model_copy(update={"alone": each.alone or _was_refused_beside_others(run, each)}) for each in steps]
+    return source.install_job(run, host, steps, number)
 
 
 def _was_refused_beside_others(run: Run, step: PlanStep) -> bool:
@@ -149,56 +126,23 @@ def _try(
         answer = run_job(run, round_number, job)
     except OutcomeUnknown as unknown:
         tell("install", job.host, f"{unknown}; the rescan will tell")
-        answer = {"updates": []}
+        answer = {}
     except JobFailed as error:
         failed = _passing(error)
         if failed is None:
             raise
-        answer = {"updates": []}
-    told = {(each["id"].casefold(), each["revision"]): each for each in answer["updates"]}
+        answer = {}
+    told = source.said_of(answer)
     records = {}
     for each in steps:
-        said = (
-            _said(told.get(((each.update or "").casefold(), each.revision)))
-            if failed is None
-            else ("failed", failed.hex, str(failed))
-        )
+        said = told.get(((each.update or "").casefold(), each.revision or 0), source.CUT_OFF)
+        if failed is not None:
+            said = "failed", failed.hex, str(failed)
         records[each.update, each.revision] = _write(run, each, said, started)
     return records
 
 
-Result = Literal["installed", "reboot-pending", "not-needed", "not-tried", "failed", "unknown"]
-Said = tuple[Result, str | None, str | None]
-"""Result, HRESULT, remark."""
-
-_SKIPPED: dict[str, Said] = {
-    "installed already": ("not-needed", None, "installed already"),
-    "not offered": ("not-tried", None, "not offered"),
-    "waits for a reboot": ("reboot-pending", None, "waits for a reboot"),
-    "reboot first": ("not-tried", None, "a restart comes first"),
-    "license terms": (
-        "failed",
-        None,
-        "its license terms are not accepted; read them, then say updates.accept_eulas: true",
-    ),
-}
-
-
-def _said(each: Mapping[str, Any] | None) -> Said:
-    """What the agent said of one update."""
-    if each is None:
-        return "unknown", None, "the job was cut off"
-    if each["skipped"]:
-        return _SKIPPED[each["skipped"]]
-    last = each["install"] or each["download"]
-    meaning = windows_update_meaning(last["hresult"])
-    if each["install"] is not None and each["install"]["result_code"] in _SUCCEEDED:
-        return ("reboot-pending" if each["install"]["reboot_required"] else "installed"), None, None
-    known: dict[str, Result] = {"done-reboot": "reboot-pending", "not-needed": "not-needed"}
-    return known.get(meaning.do, "failed"), meaning.hex, str(meaning)
-
-
-def _write(run: Run, step: PlanStep, said: Said, started: datetime) -> UpdateRecord:
+def _write(run: Run, step: PlanStep, said: source.Said, started: datetime) -> UpdateRecord:
     """Write the record of a try in the place of the one that tells of the try before."""
     host = step.host or ""
     result, code, remark = said

@@ -101,10 +101,11 @@ def _install(host: Host, group: list[Planned], stop: threading.Event) -> None:
             raise JobCut
         reboots |= _install_one(host, one, alone=len(group) == 1)
     if reboots:
-        _want_reboot(host)
+        want_reboot(host)
 
 
-def _want_reboot(host: Host) -> None:
+def want_reboot(host: Host) -> None:
+    """Have the host wait for a reboot, in the agent's state and in the registry."""
     with host.edit("updates.json") as state:
         state["reboot_pending"] = True
     with host.edit("registry.json") as registry:

@@ -41,6 +41,12 @@ def wsus(host: Host) -> str | None:
     return server
 
 
+def build(host: Host) -> dict[str, Any]:
+    """Tell the build of Windows, and its revision."""
+    number = machine_value(host, WINDOWS, "CurrentBuildNumber")
+    return {"number": None if number is None else int(number), "ubr": machine_value(host, WINDOWS, "UBR")}
+
+
 def ask(host: Host, parameters: dict[str, Any], stop: threading.Event) -> list[Update]:
     """Search the source of ``parameters``; raises ScriptFailure as it or the agent refuses."""
     source = parameters["source"]
@@ -76,7 +82,6 @@ def find_windows_update(
     state = host.read("updates.json")
     forgets = strike(host, "update.forgets") is not None
     installed = [{"id": u["id"], "revision": u.get("revision", 1)} for u in search(state, "IsInstalled=1")]
-    number = machine_value(host, WINDOWS, "CurrentBuildNumber")
     progress(100, f"{len(found)} updates")
     return {
         "result_code": SUCCEEDED,
@@ -85,10 +90,7 @@ def find_windows_update(
         "updates": [fact(update) for update in found],
         "installed": None if forgets else installed,
         "history": None if forgets else history(state),
-        "build": {
-            "number": None if number is None else int(number),
-            "ubr": machine_value(host, WINDOWS, "UBR"),
-        },
+        "build": build(host),
         "wsus": wsus(host),
     }
 

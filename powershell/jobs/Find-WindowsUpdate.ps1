@@ -28,9 +28,6 @@ $found = $searcher.Search($criteria)
 $updates = @(Read-ComList -Collection $found.Updates | ForEach-Object { Get-UpdateFact -Update $_ })
 $warnings = @(Read-ComList -Collection $found.Warnings | ForEach-Object { [ordered]@{ hresult = ConvertTo-HResultText -Code $_.HResult; message = [string]$_.Message } })
 $system = New-Object -ComObject Microsoft.Update.SystemInfo
-$windows = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
-$number = Get-MachineValue -Key $windows -Name 'CurrentBuildNumber'
-if ($null -ne $number) { $number = [int]$number }
 Write-JobProgress -Percent 100 -Message "$($updates.Count) updates"
 [ordered]@{
     result_code = [int]$found.ResultCode
@@ -39,6 +36,6 @@ Write-JobProgress -Percent 100 -Message "$($updates.Count) updates"
     updates = $updates
     installed = Get-InstalledUpdate -Searcher $searcher
     history = Get-UpdateHistory -Searcher $searcher
-    build = [ordered]@{ number = $number; ubr = Get-MachineValue -Key $windows -Name 'UBR' }
+    build = Get-WindowsBuild
     wsus = Get-WsusServer
 }

@@ -23,6 +23,14 @@ function Get-WsusServer {
     Get-MachineValue -Key $policy -Name 'WUServer'
 }
 
+function Get-WindowsBuild {
+    <# .SYNOPSIS {number, ubr} of Windows; $null for what it does not say. #>
+    $windows = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+    $number = Get-MachineValue -Key $windows -Name 'CurrentBuildNumber'
+    if ($null -ne $number) { $number = [int]$number }
+    [ordered]@{ number = $number; ubr = Get-MachineValue -Key $windows -Name 'UBR' }
+}
+
 function Get-UpdateSearcher {
     <# .SYNOPSIS A searcher on the source that was asked for: scan, download and install use the same. #>
     param([Parameter(Mandatory = $true)]$Session, [Parameter(Mandatory = $true)][string]$Source)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +133,37 @@ def test_a_source_that_never_answers_says_where_to_look(start_lab: Flow, run_flo
         ),
     )
     assert lab.audit("update.install", "service.stop", "host.shutdown") == []
+
+
+@pytest.mark.slow
+def test_files_from_a_folder_go_in_by_hash_and_are_judged_by_the_list_of_hotfixes(
+    start_lab: Flow, run_flow: Flow
+) -> None:
+    """One wants a restart, one is not for this host, one fails by its code; exit codes prove nothing."""
+    lab = start_lab()
+    folder = Path(lab.folder) / "nas01" / "billing" / "updates"
+    folder.mkdir()
+    files = {
+        "windows10.0-kb5034127-x64.msu": {"kb": "KB5034127", "reboot": True, "ubr": 5329},
+        "windows10.0-kb5034119-x64.msu": {"kb": "KB5034119", "not_for": True},
+        "windows10.0-kb5033904-x64.cab": {"kb": "KB5033904"},
+        "notes.cab": {"kb": "KB1"},
+    }
+    for name, brings in files.items():
+        (folder / name).write_bytes(b"MSCF\n" + json.dumps(brings).encode() + b"\n")
+    text = Path(lab.estate).read_text(encoding="utf-8")
+    source = r"  source: '\\nas01\billing\updates'"
+    Path(lab.estate).write_text(text.replace("\nupdates:\n", f"\nupdates:\n{source}\n"), encoding="utf-8")
+    lab.declare("updatefile.exit_code", "KB5033904", code=-2147023293)
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert sorted(each["file"] for each in lab.audit("updatefile.install")) == ["windows10.0-kb5034127-x64.msu"] * 2
+    results = {(each["host"], each["kb"]): each for each in ran.report["updates"] if each["kind"] == "windows-update"}
+    assert results["web01", "KB5034127"]["verified_by"] == "rescan"
+    assert results["web01", "KB5034119"]["result"] == "not-needed"
+    assert results["web01", "KB5033904"]["hresult"] == "0x80070643"
+    assert [each["reason"] for each in ran.report["plan"]["refused"] if each["host"] == "web01"] == [
+        "its name holds no KB, by which it could be looked for afterwards"
+    ]
+    assert lab.audit("update.install", "update.download") == []
+    assert restarts(lab) == ["sql01", "web01"]

@@ -51,7 +51,8 @@ updates:
   classifications: [security, critical]
   kb_accept: [KB5034439]
   kb_reject: [KB5044284]
-  source: microsoft-update
+  source: \\tools01\packages\windows
+  credentials: tools-acme
   unlocked: [KB5034119]
   title_accept: [Malicious Software Removal Tool]
   title_reject: ['\.NET Framework 4\.']
@@ -98,7 +99,12 @@ OPTIONAL = {
     "maximum_size", "accept_eulas", "download_deadline",
 }  # fmt: skip
 # Deleted, these have a default too, or their absence is a fault, depending on where they stand.
-DEPENDS = {("engageip", "sites", 0, "hosts"), ("updates", "source"), *((("checks", n, "name")) for n in range(4))}
+DEPENDS = {
+    ("engageip", "sites", 0, "hosts"),
+    ("updates", "source"),
+    ("updates", "credentials"),
+    *((("checks", n, "name")) for n in range(4)),
+}
 
 
 def places(data: Any, path: Path = ()) -> Iterator[Path]:
