@@ -13,7 +13,6 @@ from pydantic import Field
 from model.estate import Estate, HttpCheck
 from model.policy import Admission, FoundUpdate, admit, batches
 from model.records import Record
-from model.scan import Build
 from model.update_words import WINDOWS_UPDATE
 from model.words import duration_text
 
@@ -85,14 +84,11 @@ class Plan(Record):
         default=(), description="KBs, reviewed by name, that may go in once a servicing stack has unlocked them."
     )
     refused: tuple[Refusal, ...] = ()
-    builds: dict[str, Build] = Field(
-        default={}, description="The build of Windows of each host scanned: what a cumulative update must raise."
-    )
 
     @property
     def hash(self) -> str:
         """SHA-256 of the steps as canonical JSON: what a person approves, and what is then done."""
-        content = self.model_dump(mode="json", exclude={"refused", "approval", "builds"})
+        content = self.model_dump(mode="json", exclude={"refused", "approval"})
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -148,11 +144,7 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"    - {refusal.host}: {refusal.title} ({refusal.reason})"
 
 
-def plan_of(
-    estate: Estate,
-    pending: Mapping[str, Sequence[FoundUpdate] | None] | None,
-    builds: Mapping[str, Build] | None = None,
-) -> Plan:
+def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] | None) -> Plan:
     """What patching this estate would do; ``pending`` is what the last scan found on each host, None without a scan.
 
     The same estate and the same findings, in whatever order a scan told them, make the same plan.
@@ -175,7 +167,6 @@ def plan_of(
         source=estate.updates.asked,
         unlocked=tuple(sorted(estate.updates.unlocked)),
         refused=tuple(refused),
-        builds=dict(builds or {}),
     )
 
 

@@ -67,8 +67,8 @@ def must_wait(record: UpdateRecord) -> bool:
 def judged(record: UpdateRecord, rescan: Scan, before: Build | None = None) -> UpdateRecord:
     """The record of an update after a rescan; without a proof (``verified_by``) where it is still to be tried.
 
-    ``before`` is the build that the host had when nothing was installed: a cumulative update that has not raised it is
-    not in, whatever else is told.
+    ``before`` is the build that the host had before this round: a cumulative update that has not raised it is not in,
+    whatever else is told.
     """
     if record.kind != "windows-update" or record.verified_by is not None:
         return record

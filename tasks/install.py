@@ -87,7 +87,8 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
     for host, rescan in rescans.items():
         for record in run.journal.of(UpdateRecord):
             if record.host == host:
-                run.journal.replace(record, judged(record, rescan, plan.builds.get(host)))
+                run.journal.replace(record, judged(record, rescan, run.builds.get(host)))
+        run.builds[host] = rescan.build
         unlocked, later = newcomers(plan, host, rescan, run.estate.updates)
         _note_later(run, host, round_number, [each.update for each in later])
         windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]

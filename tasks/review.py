@@ -54,14 +54,14 @@ def plan_now(run: Run, found: Mapping[str, Scan]) -> Plan:
     problems = list(source_problems(run.estate.updates, found))
     if problems:
         raise Stopped("review", [Problem(text) for text in problems])
-    offered = {host: scan.updates for host, scan in found.items()}
-    return plan_of(run.estate, offered, {host: scan.build for host, scan in found.items()})
+    return plan_of(run.estate, {host: scan.updates for host, scan in found.items()})
 
 
 @step("freeze the plan")
 def freeze(run: Run, found: Mapping[str, Scan]) -> Plan:
     """The plan that will be carried out and nothing else; raises Stopped as ``plan_now`` does."""
     plan = plan_now(run, found)
+    run.builds = {host: scan.build for host, scan in found.items()}
     artifacts.plan(run, plan)
     run.journal.write(plan)
     return plan

@@ -34,6 +34,7 @@ from model.keys import RunKey
 from model.lease import Holder
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
+from model.scan import Build
 
 ESTATE_STORE_BLOCK = "estates"
 ESTATES_VARIABLE = "BILLPATCH_ESTATES"
@@ -78,6 +79,8 @@ class Run:
         """Hosts that did not come back, and how far they came."""
         self.facts: dict[str, HostFacts] = {}
         """Each host as preflight found it."""
+        self.builds: dict[str, Build] = {}
+        """The build of Windows that each host had when it was last judged: what a cumulative update must raise."""
         self.poll = float(os.environ.get(POLL_VARIABLE, "5"))
         """Seconds between two looks at something that is waited for."""
         self.journal = Journal()

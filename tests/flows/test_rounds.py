@@ -101,7 +101,8 @@ def test_what_a_restart_mends_is_tried_once_more_after_one(start_lab: Flow, run_
 def test_what_does_not_stick_or_cannot_go_in_is_named_and_left(start_lab: Flow, run_flow: Flow) -> None:
     """One rolls back and is offered again; one is offered no more, and the build is what it was; one hangs a second time.
 
-    Each fails by its KB, none is installed twice, and no restart is made that can mend nothing.
+    Each fails by its KB, none is installed twice, and no restart is made that can mend nothing. The same run, started
+    again, finds its tries counted.
     """
     lab = start_lab()
     lab.declare("update.rolls_back", "sql01")
@@ -116,6 +117,13 @@ def test_what_does_not_stick_or_cannot_go_in_is_named_and_left(start_lab: Flow, 
     assert (hung["hresult"], hung["tries"]) == ("0x80242007", ["0x80242007", "0x80242007"])
     assert "(2 tries)" in hung["remark"]
     assert len(ran.report["problems"]) == 3
+    assert restarts(lab) == ["sql01", "web01"]
+
+    done = [each["id"] for each in lab.audit("update.install", "update.install_failed")]
+    again = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert again.type == "FAILED"
+    assert told(again, DOTNET)["tries"] == hung["tries"]
+    assert [each["id"] for each in lab.audit("update.install", "update.install_failed")] == done
     assert restarts(lab) == ["sql01", "web01"]
 
 

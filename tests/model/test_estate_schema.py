@@ -200,6 +200,7 @@ TOLD_WHERE_MEANT = {
     "hosts.web01",
     "hosts.web01.roles[0]",
     "sql.sql01.databases[0]",
+    "updates.credentials",
     "updates.packages[0].credentials",
 }
 """Without these the file is wrong where it refers to them."""
