@@ -87,10 +87,8 @@ class FoundUpdate(Answer):
     size: int | None = None
     """Bytes to download, at most."""
     eula_accepted: bool = True
-    downloaded: bool = False
     reboot_required: bool = False
     """It has gone in, and is not complete."""
-    supersedes: tuple[str, ...] = ()
     is_file: bool = False
     """A .msu or .cab in a folder: ``id`` is its name, and its revision 0."""
     sha256: str | None = None

@@ -8,10 +8,12 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, field_validator
 
+from model.hresults import OPERATION_RESULTS, windows_update_meaning
 from model.policy import FoundUpdate
 from model.records import Answer
 from model.wanted import Updates
 
+SUCCEEDED, WITH_ERRORS = 2, 3
 WITH_REVISIONS = 10240
 """The build number of Windows from which on every cumulative update raises the UBR."""
 
@@ -41,9 +43,18 @@ class HistoryEntry(Answer):
     at: AwareDatetime | None = None
 
 
+class Warned(Answer):
+    """What the agent could not look at, as an HRESULT."""
+
+    hresult: str
+    message: str = ""
+
+
 class Scan(Answer):
     """The answer of Find-WindowsUpdate."""
 
+    result_code: int = SUCCEEDED
+    warnings: tuple[Warned, ...] = ()
     updates: tuple[FoundUpdate, ...] = ()
     installed: frozenset[tuple[str, int]] | None = None
     """Identities of what is in; None where the agent does not tell."""
@@ -76,6 +87,19 @@ class Scan(Answer):
         if value is None:
             return None
         return [(each["id"].casefold(), each["revision"]) if isinstance(each, dict) else each for each in value]
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why it may not have seen everything; empty where it has."""
+        if self.result_code == SUCCEEDED and not self.warnings:
+            return ()
+        name = OPERATION_RESULTS[self.result_code] if 0 <= self.result_code < len(OPERATION_RESULTS) else "?"
+        said = [str(windows_update_meaning(each.hresult)) for each in self.warnings]
+        return (f"the search ended with {name} ({self.result_code})", *said)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has seen nothing that counts: neither succeeded nor succeeded with errors."""
+        return self.result_code not in {SUCCEEDED, WITH_ERRORS}
 
     def offers(self, update: str, revision: int | None) -> bool:
         """Whether exactly this update, in this revision, is offered."""

@@ -31,28 +31,45 @@ def scan_host(run: Run, host: str, round_number: int) -> Scan:
 
     After a restart (``round_number`` above 0) updates may still be at work: they are let come to an end.
     """
-    scan = Scan()
+    scan = Scan(result_code=0)
     for number in range(1, _SCANS + 1):
         last = number == _SCANS
-        try:
-            scan = source.scan_of(run, run_job(run, round_number, source.scan_job(run, host, round_number, number)))
-        except OutcomeUnknown:
-            if last:
-                raise
-            tell("review", host, "the scan was cut off, and is begun anew")
-            continue
-        except JobFailed as failed:
-            meaning = _passing(failed)
-            if last or meaning is None:
-                raise _no_scan(run, host, failed, number) from None
-            tell("review", host, f"the scan failed ({meaning}), and is tried again")
-        else:
+        found = _scan(run, host, round_number, number, last=last)
+        if found is not None:
+            scan = found
             working = [each for each in scan.updates if each.reboot_required] if round_number else []
-            if last or not working:
+            if last or not (working or scan.doubts()):
                 break
-            tell("review", host, f"still at work after the restart: {', '.join(map(str, working))}")
+            if working:
+                tell("review", host, f"still at work after the restart: {', '.join(map(str, working))}")
         let_rest(run, number)
+    return _trusted(host, scan)
+
+
+def _trusted(host: str, scan: Scan) -> Scan:
+    """The scan, its doubts told; raises Stopped where it has seen nothing that counts."""
+    doubts = scan.doubts()
+    if scan.failed:
+        raise Stopped.because("review", f"{host}: {'; '.join(doubts)}. Look at the Windows Update log of {host}.")
+    for doubt in doubts:
+        tell("review", host, f"may not have seen everything: {doubt}")
     return scan
+
+
+def _scan(run: Run, host: str, round_number: int, number: int, *, last: bool) -> Scan | None:
+    """One scan; None where it failed in a way that time may mend, and that it was not the last."""
+    try:
+        return source.scan_of(run, run_job(run, round_number, source.scan_job(run, host, round_number, number)))
+    except OutcomeUnknown:
+        if last:
+            raise
+        tell("review", host, "the scan was cut off, and is begun anew")
+    except JobFailed as failed:
+        meaning = _passing(failed)
+        if last or meaning is None:
+            raise _no_scan(run, host, failed, number) from None
+        tell("review", host, f"the scan failed ({meaning}), and is tried again")
+    return None
 
 
 def _passing(failed: JobFailed) -> Meaning | None:

@@ -22,7 +22,7 @@ INSTALL_SECONDS = 30.0
 CHECKPOINTS = 26100
 """The build from which on dism.exe installs a .msu."""
 STAGING = r"C:\ProgramData\EngageIPPatching\staging\updates"
-ALREADY, BAD_FILE, REBOOT = 2359302, -2147024809, 3010
+ALREADY, BAD_FILE, FATAL, REBOOT = 2359302, -2147024809, -2147023293, 3010
 NOT_FOR_THIS = {"wusa": -2145124329, "dism": -2146498530}
 
 
@@ -117,7 +117,7 @@ def _install(host: Host, name: str, data: bytes, tool: str) -> int:
     update = read_update(data)
     subjects = (name, *([update["kb"]] if update else []))
     struck = strike(host, "updatefile.exit_code", *subjects)
-    code = None if struck is None else int(struck["code"])
+    code = None if struck is None else int(struck.get("code", FATAL))
     if code is None and update is None:
         code = BAD_FILE
     elif code is None and update is not None:

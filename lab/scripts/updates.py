@@ -1,7 +1,8 @@
 """Find-WindowsUpdate and Save-WindowsUpdate, and what they share with Install-WindowsUpdate.
 
 Faults, on an update's id, its KB ("KB5034127") or the host: ``update.search`` (``hresult``, hexadecimal: the source does
-not answer; also on a source), ``update.fail_download`` (the same), ``update.forgets`` (the agent throws when it is asked
+not answer; also on a source), ``update.fail_download`` (the same), ``update.partial`` (the search ends
+with errors, ``result_code`` 3, and a warning of that ``hresult``), ``update.forgets`` (the agent throws when it is asked
 for its history and for what is in). updates.json may hold ``search_hresult``, ``busy``, ``reboot_pending``, and for each
 update what the engine of the tests knows.
 """
@@ -22,7 +23,7 @@ from lab.update_agent import AgentError, Update, fact, history, key, search, sig
 SEARCH_SECONDS, DOWNLOAD_SECONDS = 5.0, 4.0
 DEFAULT = "IsInstalled=0 and IsHidden=0 and Type='Software'"
 EXCLUSIVE = 2
-SUCCEEDED, FAILED = 2, 4
+SUCCEEDED, WITH_ERRORS, FAILED = 2, 3, 4
 NO_NAME = "8024402C"
 POLICY = r"SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate"
 WINDOWS = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion"
@@ -81,12 +82,14 @@ def find_windows_update(
     found = ask(host, parameters, stop)
     state = host.read("updates.json")
     forgets = strike(host, "update.forgets") is not None
+    partial = strike(host, "update.partial", parameters["source"])
+    warnings = [] if partial is None else [{"hresult": partial.get("hresult", "80240438"), "message": ""}]
     installed = [{"id": u["id"], "revision": u.get("revision", 1)} for u in search(state, "IsInstalled=1")]
     progress(100, f"{len(found)} updates")
     return {
-        "result_code": SUCCEEDED,
+        "result_code": SUCCEEDED if partial is None else int(partial.get("result_code", WITH_ERRORS)),
         "reboot_required": bool(state.get("reboot_pending")),
-        "warnings": [],
+        "warnings": warnings,
         "updates": [fact(update) for update in found],
         "installed": None if forgets else installed,
         "history": None if forgets else history(state),
@@ -158,7 +161,8 @@ def code_of(host: Host, update: Update, step: str, fault: str) -> int:
     if declared:
         return declared
     struck = strike(host, fault, *subjects(update))
-    return 0 if struck is None else unsigned(struck.get("hresult", "80070643"))
+    usual = "80240034" if step == "download" else "80070643"
+    return 0 if struck is None else unsigned(struck.get("hresult", usual))
 
 
 def download(host: Host, todo: list[Planned], progress: Progress, stop: threading.Event, percent: int) -> None:

@@ -119,6 +119,19 @@ def test_which_builds_tell_of_cumulative_updates(build: Build, tells: bool) -> N
     assert build.tells is tells
 
 
+@pytest.mark.parametrize(
+    ("code", "failed", "said"), [(2, False, ""), (3, False, "SucceededWithErrors"), (4, True, "Failed")]
+)
+def test_a_search_that_has_not_seen_everything_says_so(code: int, failed: bool, said: str) -> None:
+    """With errors it still tells what it saw; failed, it tells nothing that counts: an empty list is then no good news."""
+    warnings = [{"hresult": "80240438", "message": ""}] if code == 3 else []
+    scan = Scan.model_validate({"result_code": code, "warnings": warnings})
+    assert scan.failed is failed
+    assert said in " ".join(scan.doubts())
+    assert bool(scan.doubts()) is (code != 2)
+    assert ("check WSUS" in " ".join(scan.doubts())) is (code == 3)
+
+
 # What real machines wrote --------------------------------------------------------------------------------------------
 
 
