@@ -143,6 +143,12 @@ def windows_update_meaning(code: int | str, *, after_reboot: bool = False) -> Me
     return Meaning(number, text, do)
 
 
+def of_agent(code: int | str) -> bool:
+    """Whether a code is one of the Windows Update Agent (facility 0x24), of its connections, or of shutting down."""
+    number = unsigned(code)
+    return number >> 16 == 0x8024 or number >> 12 == 0x80072 or number in {0x8007045B, 0x800705B4, 0x80070422}
+
+
 _KNOWN_KBS = {
     "KB5034439": "it cannot go in where the recovery partition is too small: enlarge that, or put it under updates.kb_reject",
     "KB5034440": "it cannot go in where the recovery partition is too small: enlarge that, or put it under updates.kb_reject",

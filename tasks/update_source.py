@@ -100,8 +100,9 @@ def _of_agent(each: Mapping[str, Any]) -> Said:
     if each["install"] is not None and each["install"]["result_code"] in _SUCCEEDED:
         return ("reboot-pending" if each["install"]["reboot_required"] else "installed"), None, None
     meaning = windows_update_meaning((each["install"] or each["download"])["hresult"])
-    # A download that succeeded is no installation.
-    return _with("failed" if meaning.do == "done" else _RESULTS.get(meaning.do, "failed"), meaning)
+    if meaning.do == "done":
+        return "unknown", None, "it was downloaded, and nothing is told of an installation"
+    return _with(_RESULTS.get(meaning.do, "failed"), meaning)
 
 
 def _said_of_files(answer: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int], Said]]:

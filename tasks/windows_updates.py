@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from model.hresults import Meaning, kb_advice, unsigned, windows_update_meaning
+from model.hresults import Meaning, kb_advice, of_agent, unsigned, windows_update_meaning
 from model.outcome import Stopped
 from model.plan import PlanStep
 from model.records import UpdateRecord
@@ -73,20 +73,26 @@ def _scan(run: Run, host: str, round_number: int, number: int, *, last: bool) ->
 
 
 def _passing(failed: JobFailed) -> Meaning | None:
-    """What the job failed by, where time may mend it; else None."""
-    if failed.hresult is None:
+    """What the agent has thrown, where time may mend it; else None."""
+    meaning = _thrown(failed)
+    return meaning if meaning is not None and meaning.do in {"retry", "wait", "wait-for-boot"} else None
+
+
+def _thrown(failed: JobFailed) -> Meaning | None:
+    """The meaning of what the agent has thrown; None where the job failed by something else, in its own words."""
+    if failed.hresult is None or not of_agent(failed.hresult):
         return None
-    meaning = windows_update_meaning(failed.hresult)
-    return meaning if meaning.do in {"retry", "wait", "wait-for-boot"} else None
+    return windows_update_meaning(failed.hresult)
 
 
-def _no_scan(run: Run, host: str, failed: JobFailed, tries: int) -> Stopped:
-    meaning = None if failed.hresult is None else windows_update_meaning(failed.hresult)
-    if meaning is None or meaning.do == "unknown":
-        why = failed.message
-    else:
-        why = f"{meaning}{f', {tries} times' if tries > 1 else ''}"
-    return Stopped.because("review", f"{host}: the scan for updates failed, asking {run.estate.updates.asked}: {why}")
+def _no_scan(run: Run, host: str, failed: JobFailed, tries: int) -> Stopped | JobFailed:
+    meaning = _thrown(failed)
+    if meaning is None:
+        return failed
+    times = f", {tries} times" if tries > 1 else ""
+    return Stopped.because(
+        "review", f"{host}: the scan for updates failed, asking {run.estate.updates.asked}: {meaning}{times}"
+    )
 
 
 def let_rest(run: Run, number: int) -> None:

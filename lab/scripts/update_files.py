@@ -123,7 +123,9 @@ def _install(host: Host, name: str, data: bytes, tool: str) -> int:
     elif code is None and update is not None:
         code = _code(host, update, tool)
     if code in (0, REBOOT) and update is not None and struck is None:
-        host.event("updatefile.install", file=name, kb=update["kb"], reboot=code == REBOOT)
+        # As any update: by file and revision 0, so that 'nothing twice' is counted for these too.
+        kb = [update["kb"].removeprefix("KB")]
+        host.event("update.install", id=name, revision=0, kb=kb, reboot=code == REBOOT)
         if strike(host, "update.hollow", *subjects) is not None:
             update["ubr"] = 0
         _began(host, name, update, sticks=strike(host, "update.rolls_back", *subjects) is None)

@@ -167,7 +167,7 @@ def test_files_from_a_folder_go_in_by_hash_and_are_judged_by_the_list_of_hotfixe
     lab.declare("updatefile.exit_code", "KB5033904", code=-2147023293)
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
     assert ran.type == "FAILED"
-    assert sorted(each["file"] for each in lab.audit("updatefile.install")) == ["windows10.0-kb5034127-x64.msu"] * 2
+    assert installs(lab, "sql01") == installs(lab, "web01") == ["KB5034127"]
     results = {(each["host"], each["kb"]): each for each in ran.report["updates"] if each["kind"] == "windows-update"}
     assert results["web01", "KB5034127"]["verified_by"] == "rescan"
     assert results["web01", "KB5034119"]["result"] == "not-needed"
@@ -175,5 +175,5 @@ def test_files_from_a_folder_go_in_by_hash_and_are_judged_by_the_list_of_hotfixe
     assert [each["reason"] for each in ran.report["plan"]["refused"] if each["host"] == "web01"] == [
         "its name holds no KB, by which it could be looked for afterwards"
     ]
-    assert lab.audit("update.install", "update.download") == []
+    assert {each["id"] for each in lab.audit("update.install")} == {"windows10.0-kb5034127-x64.msu"}
     assert restarts(lab) == ["sql01", "web01"]

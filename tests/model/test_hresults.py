@@ -12,6 +12,7 @@ from model.hresults import (
     kb_advice,
     msi_meaning,
     msu_meaning,
+    of_agent,
     sql_setup_meaning,
     task_result_meaning,
     unsigned,
@@ -95,6 +96,12 @@ def test_what_to_do_about_windows_updates_codes(code: int, do: str) -> None:
 def test_a_source_that_does_not_answer_says_where_to_look(code: int) -> None:
     """What a person does first at night is in the sentence."""
     assert "check WSUS" in windows_update_meaning(code).text
+
+
+def test_codes_of_the_agent_are_told_from_those_of_the_task_that_runs_it() -> None:
+    """0x80070005 of a scheduled task is not Windows Update's: each is told in its own words."""
+    assert all(map(of_agent, (0x80240438, "8024402C", -2145123272, 0x80072EFD, 0x8007045B)))
+    assert not any(map(of_agent, (0x80070005, 0x80070569, 0x80131509, 1)))
 
 
 def test_a_kb_that_cannot_succeed_is_known_by_name() -> None:

@@ -151,4 +151,4 @@ def test_the_boot_completes_it_in_the_lab(hosts: Any) -> None:
     found = hosts.call_job("Find-UpdateFile", {"folder": HERE}).lab["value"]
     assert "KB5034127" in found["hotfixes"]
     trail = [json.loads(line) for line in hosts.lab.audit.path.read_text().splitlines()]
-    assert [event["kb"] for event in trail if event["event"] == "updatefile.install"] == ["KB5034127"]
+    assert [(event["id"], event["kb"]) for event in trail if event["event"] == "update.install"] == [(CU, ["5034127"])]
