@@ -39,7 +39,7 @@ FAILED, USAGE, NEEDS_A_PERSON, INTERRUPTED = 1, 2, 3, 130
 
 Estate = Annotated[str, typer.Argument(help="Name of an estate in the estate store, or the path of its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
-Preset = Annotated[Literal["acme", "farm", "single"], typer.Option(help="Which estate the lab plays.")]
+Preset = Annotated[Literal["acme", "farm", "rounds", "single"], typer.Option(help="Which estate the lab plays.")]
 Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="How much faster than life the lab's time runs.")]
 
 
@@ -73,6 +73,20 @@ def plan(estate: Estate, as_json: Json = False) -> None:
 
     foreseen = _looked(plan_estate, estate, as_json).result()
     _print(foreseen.lines(), foreseen.as_json(), as_json)
+
+
+@app.command()
+def download(estate: Estate, as_json: Json = False) -> None:
+    """Download what the next night will install; installs nothing.
+
+    Scans, and fetches the Windows updates that the policy admits, outside of the window: the night waits for none.
+    """
+    _ready(estate, as_json)
+    from flows.download import download_updates
+
+    state = _looked(download_updates, estate, as_json)
+    titles = list(state.result())
+    _print([state.message, *titles], {"message": state.message, "updates": titles}, as_json)
 
 
 @app.command()

@@ -149,7 +149,7 @@ def patch(run: Run, plan: Plan) -> None:
         restart_in_order(run, round_number, {host for host, done in installs.items() if done.result().restart})
         scans = {host: review.scan.submit(run, host, round_number) for host in todo if host not in run.lost}
         settle("review", scans.values())
-        todo = install.verify(run, plan, {host: scan.result() for host, scan in scans.items()})
+        todo = install.verify(run, plan, round_number, {host: scan.result() for host, scan in scans.items()})
         if not todo:
             return
     raise Stopped.because("install", *install.loops(todo))

@@ -21,6 +21,7 @@ from lab.audit import Audit
 from lab.clock import Clock
 from lab.disk import Disk
 from lab.faults import Faults
+from lab.servicing import commit
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Host:
         self.boot_number += 1
         with self.edit("registry.json") as registry:
             _drop_volatile(registry)
-        self._commit_updates()
+        commit(self)
         with self.edit("cim.json") as cim:
             for system in cim.get("Win32_OperatingSystem", []):
                 system["LastBootUpTime"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
@@ -110,42 +111,11 @@ class Host:
         self.up.set()
         self._tell("boot")
 
-    def _commit_updates(self) -> None:
-        """Finish during the boot what an update began: it sticks, or is rolled back; nothing waits for a reboot then."""
-        with self.edit("updates.json") as state:
-            pending = [update for update in state.get("updates", []) if update.get("pending")]
-            for update in pending:
-                update |= {"pending": False, "installed": bool(update.get("sticks", True))}
-            if state:
-                state["reboot_pending"] = False
-        with self.edit("registry.json") as registry:
-            current = _key(registry, "SOFTWARE", "Microsoft", "Windows", "CurrentVersion")
-            _key(current, "WindowsUpdate", "Auto Update").pop("RebootRequired", None)
-            _key(current, "Component Based Servicing").pop("RebootPending", None)
-            manager = _key(registry, "SYSTEM", "CurrentControlSet", "Control", "Session Manager").get("@", {})
-            manager.pop("PendingFileRenameOperations", None)
-            version = _key(registry, "SOFTWARE", "Microsoft", "Windows NT", "CurrentVersion").get("@", {})
-            for update in pending:
-                if update["installed"] and update.get("ubr", 0) > version.get("UBR", 0):
-                    version["UBR"] = update["ubr"]
-        for update in pending:
-            outcome = "committed" if update["installed"] else "rolled_back"
-            self.event(f"update.{outcome}", update=update["id"], revision=update.get("revision"))
-
     def _tell(self, what: str, *arguments: Any) -> None:
         for part in list(self.parts.values()):
             handler: Callable[..., None] | None = getattr(part, what, None)
             if handler is not None:
                 handler(*arguments)
-
-
-def _key(keys: dict[str, Any], *path: str) -> dict[str, Any]:
-    """The key at that path below ``keys`` (HKLM where it is the whole registry), or one that is nowhere."""
-    here = keys.get("HKLM", keys)
-    for part in path:
-        here = here.get(part, {})
-    found: dict[str, Any] = here
-    return found
 
 
 def _started_at_boot(services: dict[str, Any]) -> set[str]:

@@ -121,6 +121,7 @@ def estate(spec: LabSpec, addresses: dict[str, str], share: Path) -> dict[str, A
             "classifications": ["security", "critical"],
             "kb_reject": ["KB5044284"],
             "packages": [_package(spec, sql, share)] if spec.package else [],
+            **spec.updates,
         },
         "quiet": {
             "deadline": "30s",

@@ -13,6 +13,8 @@ _CLASSIFICATIONS = {
     "Critical Updates": "e6cf1350-c01b-414d-a61f-263d14d133b4",
     "Definition Updates": "e0789628-ce08-4437-be74-2495b842f43b",
     "Upgrades": "3689bdc8-b205-4af4-8d4a-a63924c5e9d5",
+    "Update Rollups": "28bc880e-0592-4cbf-8f95-c79b17911d5f",
+    "Updates": "cd5ffd1e-e932-4e3a-bf74-18bf0b1bbd83",
 }
 
 
@@ -70,6 +72,39 @@ SQL_GDR = UpdateSpec(
 )
 
 
+# A night of three rounds, on Windows Server 2016: the servicing stack first, then what it unlocks, then what that unlocks.
+SERVICING_STACK = UpdateSpec(
+    "KB5034862", "2024-02 Servicing Stack Update for Windows Server 2016 for x64-based Systems", reboot=0
+)
+UNLOCKED = UpdateSpec(
+    "KB5034767", "2024-02 Cumulative Update for Windows Server 2016 for x64-based Systems", ubr=5400,
+    more={"requires": [SERVICING_STACK.id]},
+)  # fmt: skip
+UNLOCKED_BY_CUMULATIVE = UpdateSpec(
+    "KB5034619", "2024-02 Cumulative Update for .NET Framework 4.8 for Windows Server 2016", reboot=2,
+    more={"requires": [UNLOCKED.id]},
+)  # fmt: skip
+EXCLUSIVE = UpdateSpec(
+    "KB890830", "Windows Malicious Software Removal Tool x64 - v5.121", "Update Rollups", more={"impact": 2}
+)
+# Offered at first, kept out of round 1 by the restart that another wants, and superseded by round 2.
+SUPERSEDED = UpdateSpec(
+    "KB5034119", "2024-01 Cumulative Update for Windows Server 2016 for x64-based Systems", ubr=5329,
+    more={"superseded_by": [UNLOCKED.id]},
+)  # fmt: skip
+# What appears only after the list was frozen, and waits for the next review.
+APPEARS_LATER = UpdateSpec(
+    "KB5036899", "2024-04 Security Update for Windows Server 2016", reboot=2, more={"requires": [UNLOCKED.id]}
+)
+HIDDEN = UpdateSpec("KB5001716", "Update for Windows Update Service components", more={"hidden": True})
+BROWSE_ONLY = UpdateSpec("KB5034441", "2024-01 Security Update for optional features", more={"browse_only": True})
+WITH_TERMS = UpdateSpec("KB5011048", "Microsoft .NET Framework 4.8.1 for Windows Server 2016", more={"eula": True})
+LACKING = UpdateSpec(
+    "KB4589210", "2021-01 Security Update for Windows Server 2016 (microcode)", reboot=2,
+    more={"lacks": ["MsrcSeverity", "InstallationBehavior", "SupportUrl", "LastDeploymentChangeTime"]},
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class PackageSpec:
     """A SQL Server patch as a file on the share."""
@@ -122,6 +157,8 @@ class LabSpec:
     working_folder: str = r"D:\Work"
     https: bool = False
     """Whether the credentials say HTTPS; WinRM answers on both ports either way."""
+    updates: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the estate's ``updates``."""
     envelope: int = 500 * 1024
     """WinRM's MaxEnvelopeSize in bytes; 150 KiB on older hosts."""
 
@@ -139,11 +176,29 @@ class LabSpec:
 
 
 _SQL01 = HostSpec("sql01", ("mssql",), (CUMULATIVE, SQL_GDR, DEFENDER, UPGRADE))
+_ROUNDS_SQL01 = HostSpec("sql01", ("mssql",), (SERVICING_STACK, UNLOCKED, APPEARS_LATER, SQL_GDR, DEFENDER), ubr=5206)
+_ROUNDS_WEB01 = HostSpec(
+    "web01",
+    ("iis", "app"),
+    (
+        SERVICING_STACK, UNLOCKED, UNLOCKED_BY_CUMULATIVE, EXCLUSIVE, SUPERSEDED, APPEARS_LATER, HIDDEN,
+        BROWSE_ONLY, WITH_TERMS, LACKING, DEFENDER, UPGRADE,
+    ),
+    ubr=5206,
+)  # fmt: skip
 _WEB01 = HostSpec("web01", ("iis", "app"), (CUMULATIVE, DOTNET, DEFENDER, UPGRADE))
 
 PRESETS: dict[str, LabSpec] = {
     "acme": LabSpec("acme-billing", (_SQL01, _WEB01)),
     "farm": LabSpec("acme-farm", (_SQL01, _WEB01, HostSpec("web02", ("iis",), (CUMULATIVE, DEFENDER)))),
+    "rounds": LabSpec(
+        "acme-rounds",
+        (_ROUNDS_SQL01, _ROUNDS_WEB01),
+        updates={
+            "classifications": ["security", "critical", "rollups", "servicing-stacks"],
+            "unlocked": [UNLOCKED.kb, UNLOCKED_BY_CUMULATIVE.kb],
+        },
+    ),
     "single": LabSpec(
         "acme-single", (HostSpec("all01", ("mssql", "iis", "app"), (CUMULATIVE, DOTNET, SQL_GDR, DEFENDER)),)
     ),

@@ -99,11 +99,12 @@ def search(state: dict[str, Any], criteria: str) -> list[Update]:
     superseded = {
         each.casefold() for update in everything if not update.get("installed") for each in update.get("supersedes", [])
     }
+    applicable = {u["id"].casefold() for u in everything if {n.casefold() for n in u.get("requires", [])} <= installed}
     return [
         update
         for update in everything
-        if all(needed.casefold() in installed for needed in update.get("requires", []))
-        and update["id"].casefold() not in superseded
+        if update["id"].casefold() in applicable - superseded
+        and not applicable & {each.casefold() for each in update.get("superseded_by", [])}
         and _matches(update, criteria)
     ]
 
@@ -145,6 +146,23 @@ def fact(update: Update) -> dict[str, Any]:
         else:
             answer[name] = value
     return {**answer, "lacks": lacks}
+
+
+def history(state: dict[str, Any], most: int = 50) -> list[dict[str, Any]] | None:
+    """Tell the last installations, the newest first; None where an entry makes the agent throw."""
+    try:
+        return [
+            {
+                "id": entry["id"],
+                "revision": entry.get("revision", 1),
+                "result_code": entry.get("result", 2),
+                "hresult": f"{unsigned(entry.get('hresult')):08X}",
+                "at": _moment(entry.get("date") or "2026-01-13"),
+            }
+            for entry in list(reversed(state.get("history", [])))[:most]
+        ]
+    except ValueError:
+        return None
 
 
 def _moment(text: str) -> str:

@@ -219,6 +219,8 @@ class Estate(Part):
         for store in self.backup.stores:
             names[store.credentials] = "share" if isinstance(store, ShareStore) else "s3"
         names |= {package.credentials: "share" for package in self.updates.packages if package.credentials}
+        if self.updates.credentials:
+            names[self.updates.credentials] = "share"
         if self.notify.webhook:
             names[self.notify.webhook] = "webhook"
         return names

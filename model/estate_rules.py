@@ -253,7 +253,8 @@ def _one_kind_each(data: Any) -> Found:
         name = store.get("credentials") if isinstance(store, dict) else None
         if isinstance(name, str) and ("share" in store) != ("s3" in store):
             found.append(((*path, "credentials"), name, "share" if "share" in store else "s3"))
-    found += [(path, name, "share") for path, name in _texts(data, "updates/packages/*/credentials")]
+    for pattern in ("updates/packages/*/credentials", "updates/credentials"):
+        found += [(path, name, "share") for path, name in _texts(data, pattern)]
     for path, name, kind in found:
         other = seen.setdefault(name, kind)
         if other != kind:
@@ -275,7 +276,7 @@ def _off_the_servers(data: Any) -> Found:
 
 def _package_sources(data: Any) -> Found:
     shares = [share.casefold().rstrip("\\") for _, share in _texts(data, "backup/stores/*/share")]
-    for path, package in _each(data, "updates/packages/*"):
+    for path, package in (*_each(data, "updates/packages/*"), *_each(data, "updates")):
         if not isinstance(package, dict) or not isinstance(package.get("source"), str) or "credentials" in package:
             continue
         source = package["source"].casefold()
@@ -291,7 +292,7 @@ def _kbs_agree(data: Any) -> Found:
         return str(value).strip().upper().removeprefix("KB")
 
     rejected = {number(kb) for _, kb in _each(data, "updates/kb_reject/*")}
-    for path, kb in _each(data, "updates/kb_accept/*"):
+    for path, kb in (*_each(data, "updates/kb_accept/*"), *_each(data, "updates/unlocked/*")):
         if number(kb) in rejected:
             yield path, f"KB{number(kb)} is under kb_reject too; remove it from one of them"
 

@@ -17,6 +17,7 @@ Do = Literal[
     "not-needed",  # there already, or not for this host
     "wait",  # something else is at work; then once more
     "wait-for-boot",  # the host is going down
+    "keep-waiting",  # the host has restarted, and is still at work for it
     "retry",  # bounded
     "reboot",  # restart first, then once more
     "install-alone",  # apart from all others
@@ -79,10 +80,18 @@ _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x8007000E: ("out of memory; restart the host", "reboot"),
     0x80070020: ("a file is in use by another process; look for antivirus", "retry"),
     0x80070070: ("the disk is full; free space on the system drive", "fail"),
+    0x800700A1: ("the path is bad: of several .msu on a share; copy them to the host first", "fail-update"),
     0x8007045B: ("the host is shutting down", "wait-for-boot"),
     0x80070643: ("the package's own installer failed fatally; look at the KB's known issues", "fail-update"),
     0x80070BC2: ("installed; a restart completes it", "done-reboot"),
     0x80072EE2: ("the connection timed out; check WSUS and proxy", "retry"),
+    0x80072EE7: ("the update service's name was not found; check WSUS, proxy and DNS", "retry"),
+    0x80072EFD: ("no connection to the update service; check WSUS, proxy and firewall", "retry"),
+    0x80072EFE: ("the connection was cut; check WSUS and proxy", "retry"),
+    0x80072F8F: ("the certificate of the update service is not valid here; check the clock, WSUS and proxy", "retry"),
+    0x80070422: ("the Windows Update service is disabled; set wuauserv to Manual", "fail"),
+    0x800705B4: ("timed out", "retry"),
+    0x80073712: ("the component store is damaged; run dism /Online /Cleanup-Image /RestoreHealth", "fail-update"),
     0x80240009: ("another operation is running", "wait"),
     0x80240016: ("another install is running, or a restart is pending", "wait"),
     0x80240017: ("is not for this host, or superseded", "not-needed"),
@@ -90,19 +99,33 @@ _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x8024001E: ("the Windows Update service is stopping", "wait-for-boot"),
     0x8024201D: ("the update's handler is disabled until the host restarts", "reboot"),
     0x80240022: ("every update failed; look at each one's own code", "fail"),
+    0x80240023: ("its license terms were not accepted; read them, then say updates.accept_eulas: true", "fail-update"),
     0x80240024: ("there are no updates", "not-needed"),
+    0x8024002E: ("policy lets this host ask its WSUS server only; say updates.source: wsus", "fail"),
     0x80240034: ("the download failed", "retry"),
     0x80240044: ("only an administrator may do this; run it as SYSTEM", "fail"),
     0x80240438: ("no route to the update service; check WSUS and proxy", "retry"),
     0x80242006: ("the update's metadata is invalid", "fail-update"),
     0x80242007: ("the installer hung past its limit", "reboot"),
     0x80242017: ("a newer servicing stack must be installed first", "install-ssu-first"),
+    0x80244010: ("the update service wants more round trips than one search makes; a next one goes on", "retry"),
+    0x80244018: ("the update service refuses (HTTP 403); check WSUS and proxy", "retry"),
+    0x80244019: ("the update service does not have it (HTTP 404); check WSUS, and its content", "retry"),
+    0x8024401B: ("the proxy wants a login (HTTP 407); check WSUS and proxy", "retry"),
     0x8024401C: ("the update service timed out; check WSUS and proxy", "retry"),
+    0x80244022: ("the update service is overloaded (HTTP 503); check WSUS and proxy", "retry"),
     0x8024402C: ("the update service's name was not found; check WSUS, proxy and DNS", "retry"),
     0x80248001: ("the update datastore is in use", "retry"),
     0x8024A007: ("the automatic-updates service is shutting down", "wait-for-boot"),
     0x800F0922: ("a boot-time part failed; look at the system-reserved partition's free space", "fail-update"),
     0x800F0831: ("a package it builds upon is missing; repair the component store", "fail-update"),
+    0x80246002: ("what was downloaded is not what was asked for; check WSUS and proxy", "retry"),
+    0x80246007: ("it is not downloaded", "retry"),
+    0x80248014: ("the host does not know this update service; look at its registration", "fail"),
+    0x8024500C: ("policy lets this host ask its WSUS server only; say updates.source: wsus", "fail"),
+    0x800F081E: ("is not for this host", "not-needed"),
+    0x800F0823: ("a newer servicing stack must be installed first", "install-ssu-first"),
+    0x800F081F: ("files that it needs are missing; run dism /Online /Cleanup-Image /RestoreHealth", "fail-update"),
     0x80246013: ("the download was refused; look at the store's licensing", "fail-update"),
 }
 
@@ -114,10 +137,28 @@ def windows_update_meaning(code: int | str, *, after_reboot: bool = False) -> Me
     number = unsigned(code)
     if number == _POST_REBOOT_WORK:
         if after_reboot:
-            return Meaning(number, "work after the restart is still going on", "wait")
+            return Meaning(number, "work after the restart is still going on", "keep-waiting")
         return Meaning(number, "installed; a restart completes it", "done-reboot")
     text, do = _WINDOWS_UPDATE.get(number, ("not a code that we know; look it up and judge by a rescan", "unknown"))
     return Meaning(number, text, do)
+
+
+def of_agent(code: int | str) -> bool:
+    """Whether a code is one of the Windows Update Agent (facility 0x24), of its connections, or of shutting down."""
+    number = unsigned(code)
+    return number >> 16 == 0x8024 or number >> 12 == 0x80072 or number in {0x8007045B, 0x800705B4, 0x80070422}
+
+
+_KNOWN_KBS = {
+    "KB5034439": "it cannot go in where the recovery partition is too small: enlarge that, or put it under updates.kb_reject",
+    "KB5034440": "it cannot go in where the recovery partition is too small: enlarge that, or put it under updates.kb_reject",
+    "KB5034441": "it cannot go in where the recovery partition is too small: enlarge that, or put it under updates.kb_reject",
+}
+
+
+def kb_advice(kb: str | None) -> str | None:
+    """What is known of a KB that fails again and again, and what to do; None where nothing is."""
+    return _KNOWN_KBS.get(kb or "")
 
 
 _MSI: dict[int, tuple[str, Do]] = {
@@ -144,14 +185,10 @@ def msi_meaning(code: int | str) -> Meaning:
 
 
 def msu_meaning(code: int | str) -> Meaning:
-    """What an exit code of wusa.exe means: Windows Update's codes, and 3010."""
+    """What an exit code of wusa.exe or dism.exe means: Windows Update's codes, those of servicing, and 3010."""
     number = unsigned(code)
     if number == 3010:
         return Meaning(number, "installed; a restart completes it", "done-reboot")
-    if number == 0x800700A1:
-        return Meaning(
-            number, "the path is bad: of several .msu on a share; copy them to the host first", "fail-update"
-        )
     return windows_update_meaning(number)
 
 

@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from model.estate import Estate, HttpCheck
-from model.policy import FoundUpdate, admit, batches
+from model.policy import Admission, FoundUpdate, admit, batches
 from model.records import Record
+from model.update_words import WINDOWS_UPDATE
 from model.words import duration_text
 
 Stage = Literal["quiesce", "backup", "install", "restart", "check", "reopen"]
@@ -42,6 +43,13 @@ class PlanStep(Record):
     kb: tuple[str, ...] = ()
     sha256: str | None = None
     build: str | None = None
+    alone: bool = False
+    """Installed apart from all others: servicing stacks, exclusive updates."""
+
+    @property
+    def is_windows_update(self) -> bool:
+        """Whether Windows Update brings it; packages have no revision."""
+        return self.revision is not None
 
     def __str__(self) -> str:
         on = f"{self.host}: " if self.host else ""
@@ -71,6 +79,10 @@ class Plan(Record):
     approval: Literal["auto", "approve"]
     scanned: bool = Field(description="False where no scan has told yet which Windows updates are wanted.")
     steps: tuple[PlanStep, ...]
+    source: str = Field(default=WINDOWS_UPDATE, description="Whom the hosts ask for Windows updates.")
+    unlocked: tuple[str, ...] = Field(
+        default=(), description="KBs, reviewed by name, that may go in once a servicing stack has unlocked them."
+    )
     refused: tuple[Refusal, ...] = ()
 
     @property
@@ -96,6 +108,13 @@ class Plan(Record):
         """Whether there is anything to install; also true while no scan has told."""
         return not self.scanned or any(step.update is not None for step in self.of("install"))
 
+    def notes(self) -> tuple[str, ...]:
+        """What is true of all its Windows updates."""
+        notes = [f"Windows updates come from {self.source}"]
+        if self.unlocked:
+            notes.append(f"Also, once a servicing stack of this night unlocks them: {', '.join(self.unlocked)}")
+        return tuple(notes)
+
     def sections(self) -> Iterator[Section]:
         """The plan by stage, its steps numbered through."""
         numbers = itertools.count(1)
@@ -115,6 +134,7 @@ class Plan(Record):
 
 def _lines(plan: Plan) -> Iterator[str]:
     yield f"Plan for {plan.estate} ({plan.hash[:12]})"
+    yield from plan.notes()
     for section in plan.sections():
         yield f"{section.heading} {section.common}".rstrip()
         yield from (f"{number:4}. {step}" for number, step in section.steps)
@@ -144,7 +164,26 @@ def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] 
         approval=estate.review.policy,
         scanned=pending is not None and None not in pending.values(),
         steps=tuple(steps),
+        source=estate.updates.asked,
+        unlocked=tuple(sorted(estate.updates.unlocked)),
         refused=tuple(refused),
+    )
+
+
+def update_step(host: str, admission: Admission, group: int = 0) -> PlanStep:
+    """The step that installs an admitted Windows update on ``host``."""
+    update = admission.update
+    return PlanStep(
+        stage="install",
+        host=host,
+        group=group,
+        subject=str(update),
+        detail=admission.reason,
+        update=update.id,
+        revision=update.revision,
+        kb=update.kb,
+        sha256=update.sha256,
+        alone=update.alone,
     )
 
 
@@ -195,19 +234,9 @@ def _installs(estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate]
             stage="install", host=host, group=wave, subject="Windows updates", detail=f"not scanned yet: {wanted}"
         )
         return
-    judged = [a for a in admit(found, estate.updates) if a.admitted]
-    reasons = {(a.update.id, a.update.revision): a.reason for a in judged}
-    for update in (update for batch in batches(a.update for a in judged) for update in batch):
-        yield PlanStep(
-            stage="install",
-            host=host,
-            group=wave,
-            subject=str(update),
-            detail=reasons[update.id, update.revision],
-            update=update.id,
-            revision=update.revision,
-            kb=update.kb,
-        )
+    admitted = {a.update.identity: a for a in admit(found, estate.updates) if a.admitted}
+    for update in (update for batch in batches(a.update for a in admitted.values()) for update in batch):
+        yield update_step(host, admitted[update.identity], wave)
 
 
 def _restarts(estate: Estate) -> Iterator[PlanStep]:

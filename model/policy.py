@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from model.estate import Updates
 from model.records import Answer
+from model.update_words import size_text
+from model.wanted import SEVERITIES, Updates
 from model.words import kb_name
 
 DEFENDER_DEFINITIONS = "KB2267602"
@@ -55,6 +56,10 @@ _SQL_SERVER = re.compile(r"\bSQL Server\b", re.IGNORECASE)
 _UPGRADE = re.compile(r"\bFeature update to\b|^Windows Server \d{4}\b(?!.*\bKB)|\bUpgrade to\b", re.IGNORECASE)
 _PREVIEW = re.compile(r"\bPreview\b", re.IGNORECASE)
 _SERVICING_STACK = re.compile(r"\bServicing Stack Update\b", re.IGNORECASE)
+# Titles come in the host's language: English, German, Dutch, French, Italian, Spanish, Polish, Russian, Japanese, Chinese.
+_CUMULATIVE = re.compile(r"cumulati|kumulati|cumulatie|acumulati|skumulowan|накопительн|累積|累积", re.IGNORECASE)
+_NOT_OF_WINDOWS = re.compile(r"\.NET|Internet Explorer|\bDynamic\b|\bSQL\b|\bOffice\b|\bExchange\b", re.IGNORECASE)
+_LONGEST_TITLE = 300
 
 
 class Category(Answer):
@@ -80,6 +85,13 @@ class FoundUpdate(Answer):
     impact: int | None = None
     """InstallationBehavior.Impact: 2 must be installed apart from all others."""
     size: int | None = None
+    """Bytes to download, at most."""
+    eula_accepted: bool = True
+    reboot_required: bool = False
+    """It has gone in, and is not complete."""
+    is_file: bool = False
+    """A .msu or .cab in a folder: ``id`` is its name, and its revision 0."""
+    sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -108,10 +120,20 @@ class FoundUpdate(Answer):
         """Whether it is installed in a batch of its own: servicing stacks, and what wants exclusive handling."""
         return self.impact == _EXCLUSIVE or "servicing-stacks" in self.classifications
 
+    @property
+    def identity(self) -> tuple[str, int]:
+        """UpdateID, folded, and revision."""
+        return self.id.casefold(), self.revision
+
     def __str__(self) -> str:
         kb = next((kb for kb in self.kb if kb not in self.title), None)
         title = self.title or self.id
         return f"{title} ({kb})" if kb else title
+
+
+def raises_build(title: str) -> bool:
+    """Whether an update of that title is a cumulative one of Windows: once it is in, the build (UBR) is a higher one."""
+    return _CUMULATIVE.search(title) is not None and _NOT_OF_WINDOWS.search(title) is None
 
 
 def _kb(value: Any) -> str:
@@ -136,9 +158,8 @@ def admit(updates: Iterable[FoundUpdate], policy: Updates) -> tuple[Admission, .
     seen: set[tuple[str, int]] = set()
     judged: list[Admission] = []
     for update in updates:
-        identity = (update.id.casefold(), update.revision)
-        if identity not in seen:
-            seen.add(identity)
+        if update.identity not in seen:
+            seen.add(update.identity)
             judged.append(_judge(update, policy))
     return tuple(judged)
 
@@ -153,23 +174,58 @@ def batches(updates: Iterable[FoundUpdate]) -> tuple[tuple[FoundUpdate, ...], ..
 
 
 def _judge(update: FoundUpdate, policy: Updates) -> Admission:
-    """The first rule that applies decides; what no estate can admit comes first, then the KBs named, then the rest."""
+    """The first rule that applies decides; what no estate can admit comes first, then what is named, then the rest."""
     its = ", ".join(sorted(update.classifications)) or "none that we know"
     rejected = next((kb for kb in update.kb if kb in policy.kb_reject), None)
     accepted = next((kb for kb in update.kb if kb in policy.kb_accept), None)
+    unlocked = next((kb for kb in update.kb if kb in policy.unlocked), None)
+    bad_title = _holding(update.title, policy.title_reject)
+    good_title = _holding(update.title, policy.title_accept)
     wanted = ", ".join(sorted(update.classifications & set(policy.classifications)))
-    never = _never(update)
+    never, too_large, too_mild = _never(update), _too_large(update, policy), _too_mild(update, policy)
+    terms = "its license terms are not accepted; read them, then say updates.accept_eulas: true"
     rules: tuple[tuple[bool, bool, str], ...] = (
         (never is not None, False, str(never)),
         (rejected is not None, False, f"{rejected} is under updates.kb_reject"),
+        (bad_title is not None, False, f"its title holds '{bad_title}', which is under updates.title_reject"),
+        (not update.eula_accepted and not policy.accept_eulas, False, terms),
         (accepted is not None, True, f"{accepted} is under updates.kb_accept"),
+        (unlocked is not None, True, f"{unlocked} is under updates.unlocked"),
         (update.hidden, False, "somebody has hidden it on this host"),
+        (too_large is not None, False, str(too_large)),
+        (too_mild is not None, False, str(too_mild)),
+        (update.is_file and not update.kb, False, "its name holds no KB, by which it could be looked for afterwards"),
+        (update.is_file, True, "lies in the folder of updates.source"),
+        (good_title is not None, True, f"its title holds '{good_title}', which is under updates.title_accept"),
         (update.browse_only, False, "optional (BrowseOnly); admit it by updates.kb_accept"),
         (bool(wanted), True, f"classification {wanted}"),
         (True, False, f"its classification ({its}) is not under updates.classifications"),
     )
     admitted, reason = next((admitted, reason) for applies, admitted, reason in rules if applies)
     return Admission(update, admitted, reason)
+
+
+def _holding(title: str, patterns: Iterable[str]) -> str | None:
+    """The first of ``patterns`` that the title holds, or None."""
+    text = title[:_LONGEST_TITLE]
+    return next((pattern for pattern in patterns if re.search(pattern, text, re.IGNORECASE)), None)
+
+
+def _too_large(update: FoundUpdate, policy: Updates) -> str | None:
+    if policy.maximum_size is None or update.size is None or update.size <= policy.maximum_size:
+        return None
+    most = size_text(policy.maximum_size)
+    return f"its {update.size / (1 << 20):,.0f} MB are more than updates.maximum_size: {most}; admit it by updates.kb_accept"
+
+
+def _too_mild(update: FoundUpdate, policy: Updates) -> str | None:
+    """Why its rating keeps it out. Microsoft rates security updates only: most others have none."""
+    its = (update.severity or "").casefold()
+    if policy.minimum_severity is None or its not in SEVERITIES:
+        return None
+    if SEVERITIES.index(its) <= SEVERITIES.index(policy.minimum_severity):
+        return None
+    return f"its severity ({its}) is below updates.minimum_severity: {policy.minimum_severity}"
 
 
 def _never(update: FoundUpdate) -> str | None:

@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime
 
-from model.hresults import windows_update_meaning
 from model.records import Answer, PendingReboot, UpdateRecord
+from model.rounds import must_wait
 
 _SURELY_LATER = timedelta(seconds=60)
 """LastBootUpTime drifts without a restart; only a larger step is one."""
 _CONFIGURING = 2
 _REFUSED_AFTER = timedelta(minutes=10)
-_RESTART_MENDS = {"reboot", "wait", "wait-for-boot"}
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ def pending_verdict(pending: PendingReboot, *, before_sql_setup: bool = False) -
 def restart_due(records: Iterable[UpdateRecord], pending: PendingReboot) -> bool:
     """Whether a host must restart after a round: something went in, may have gone in, or waits for it.
 
-    Updates that were there already, or failed without leaving a trace, are no reason.
+    Updates that were there already, were not tried, or failed without leaving a trace, are no reason; nor is one that a
+    restart has not helped before. One whose job was cut off is, also by a restart that nobody asked for: after that one
+    nothing was waited for, and nobody who depends on the host was told.
     """
     return pending_verdict(pending).due or any(
-        r.result in {"installed", "reboot-pending", "unknown"}
-        or (r.hresult is not None and windows_update_meaning(r.hresult).do in _RESTART_MENDS)
-        for r in records
+        r.result in {"installed", "reboot-pending", "unknown"} or must_wait(r) for r in records
     )
 
 

@@ -164,13 +164,28 @@ class UpdateRecord(Record):
     kb: str | None = None
     title: str
     kind: Literal["windows-update", "mssql-patch"]
-    result: Literal["installed", "reboot-pending", "not-needed", "failed", "unknown"]
+    result: Literal["installed", "reboot-pending", "not-needed", "not-tried", "failed", "unknown"]
+    """not-tried: something else comes first (a restart, another update), and the next round tries it."""
     hresult: str | None = None
+    tries: tuple[str, ...] = ()
+    """The HRESULTs of the tries that failed, oldest first: what bounds them."""
     remark: str | None = None
     started: AwareDatetime
     ended: AwareDatetime | None = None
     verified_by: str | None = None
     """The evidence (``rescan``, ``build 15.0.4430.1``), never an exit code; None until there is some."""
+
+
+class LaterUpdate(Record):
+    """An update that policy would admit, and that appeared only after the list was frozen: it waits for the next review."""
+
+    host: str
+    update: str
+    revision: int | None = None
+    kb: str | None = None
+    title: str
+    round: int
+    """Of the rescan that found it."""
 
 
 class RestartRecord(Record):

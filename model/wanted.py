@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from model.parts import Part
-from model.words import AnyPath, BlockName, Build, Distinct, HostName, Kb, Label, Sha256
+from model.update_words import WINDOWS_UPDATE, Size, TitlePattern, UpdateSource, is_folder
+from model.words import AnyPath, BlockName, Build, Distinct, Duration, HostName, Kb, Label, Sha256
 
 Classification = Literal[
     "security", "critical", "rollups", "service-packs", "servicing-stacks", "updates", "feature-packs", "tools"
 ]
 CLASSIFICATIONS: tuple[str, ...] = get_args(Classification)
+Severity = Literal["critical", "important", "moderate", "low"]
+SEVERITIES: tuple[str, ...] = get_args(Severity)
+"""Of Microsoft's security ratings (MsrcSeverity), the worst first."""
 
 
 class MssqlPatch(Part):
@@ -56,8 +61,20 @@ Package = MssqlPatch
 
 
 class Updates(Part):
-    """Which updates are wanted."""
+    """Which updates are wanted, and where they come from."""
 
+    source: UpdateSource | None = Field(
+        default=None,
+        title="Source",
+        description="Whom the hosts ask, to scan, download and install: wsus (the server that their policy names), windows-update, microsoft-update (Windows and other products of Microsoft), or a folder of .msu and .cab files on a share or on each host, all of which are admitted. Unsaid: windows-update, and a host that is set to a WSUS server is refused, for that server's approvals would be passed by.",
+        examples=["wsus"],
+    )
+    credentials: BlockName | None = Field(
+        default=None,
+        title="Credentials",
+        description="Name of the block with the login of the source's share, where it is not one of the backup stores.",
+        examples=["nas-acme"],
+    )
     classifications: Annotated[tuple[Classification, ...], Distinct] = Field(
         default=("security", "critical"),
         title="Classifications",
@@ -72,6 +89,49 @@ class Updates(Part):
     )
     kb_reject: Annotated[tuple[Kb, ...], Distinct] = Field(
         default=(), title="KBs to reject", description="KBs never to install.", examples=[["KB5044284"]]
+    )
+    unlocked: Annotated[tuple[Kb, ...], Distinct] = Field(
+        default=(),
+        title="KBs unlocked",
+        description="KBs, reviewed by name, that may go in although the first scan does not offer them yet: what a servicing stack of the same night unlocks.",
+        examples=[["KB5034119"]],
+    )
+    title_accept: Annotated[tuple[TitlePattern, ...], Distinct] = Field(
+        default=(),
+        title="Titles to accept",
+        description="Regular expressions, case folded; an update whose title holds one is installed whatever its class.",
+        examples=[["Malicious Software Removal Tool"]],
+    )
+    title_reject: Annotated[tuple[TitlePattern, ...], Distinct] = Field(
+        default=(),
+        title="Titles to reject",
+        description="Regular expressions, case folded; an update whose title holds one is never installed.",
+        examples=[[r"\.NET (Framework )?[34]\."]],
+    )
+    minimum_severity: Severity | None = Field(
+        default=None,
+        title="Minimum severity",
+        description="Updates that Microsoft rates lower stay out; those that it does not rate are not concerned.",
+        examples=["important"],
+    )
+    maximum_size: Size | None = Field(
+        default=None,
+        title="Maximum size",
+        description="Updates whose download is larger stay out, unless their KB is accepted by name.",
+        examples=["2GB"],
+    )
+    accept_eulas: bool = Field(
+        default=False,
+        strict=True,
+        title="Accept license terms",
+        description="Whether license terms that an update asks to be accepted are accepted in your name; unless so, such updates stay out.",
+        examples=[True],
+    )
+    download_deadline: Duration = Field(
+        default=timedelta(hours=4),
+        title="Deadline of downloads",
+        description="How long a host may take to download ahead of the window.",
+        examples=["4h"],
     )
     packages: tuple[Package, ...] = Field(
         default=(),
@@ -90,3 +150,13 @@ class Updates(Part):
             ]
         ],
     )
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of update files that is the source; None where the source is a service."""
+        return self.source if self.source is not None and is_folder(self.source) else None
+
+    @property
+    def asked(self) -> str:
+        """Whom the hosts ask: the source, or what stands for one that is not said."""
+        return self.source or WINDOWS_UPDATE

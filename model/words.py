@@ -165,7 +165,8 @@ def _share_path(text: str) -> str:
     return text.rstrip("\\")
 
 
-def _any_path(text: str) -> str:
+def any_path(text: str) -> str:
+    """A path on a host or on a share, without a backslash at its end; ValueError says what to write."""
     return _share_path(text) if text.startswith("\\\\") else _local_path(text)
 
 
@@ -244,7 +245,7 @@ Prefix = Annotated[_Text, AfterValidator(_prefix)]
 TimeZoneName = Annotated[_Text, AfterValidator(_time_zone)]
 LocalPath = Annotated[_Text, AfterValidator(_local_path)]
 SharePath = Annotated[_Text, AfterValidator(_share_path)]
-AnyPath = Annotated[_Text, AfterValidator(_any_path)]
+AnyPath = Annotated[_Text, AfterValidator(any_path)]
 Build = Annotated[_Text, AfterValidator(_build)]
 Kb = Annotated[str, BeforeValidator(kb_name)]
 Sha256 = Annotated[_Text, AfterValidator(_sha256)]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.records import BackupRecord, CheckRecord, QuiesceRecord, RestartRecord, StepRecord, UpdateRecord
+from model.records import (
+    BackupRecord,
+    CheckRecord,
+    LaterUpdate,
+    QuiesceRecord,
+    RestartRecord,
+    StepRecord,
+    UpdateRecord,
+)
 from report.summary import NOT_IN_BACKUP, Report, Saved
 from report.text import iso
 
@@ -52,12 +60,15 @@ def as_json(report: Report) -> dict[str, Any]:
             "hash": plan.hash,
             "approval": plan.approval,
             "scanned": plan.scanned,
+            "source": plan.source,
+            "unlocked": list(plan.unlocked),
             "refused": [refusal.model_dump(mode="json") for refusal in plan.refused],
         },
         "quiesces": [_quiesce(record) for record in report.quiesces],
         "backups": [_saved(saved) for saved in report.backups],
         "not_in_backup": list(NOT_IN_BACKUP),
         "updates": [_update(record) for record in report.all_updates],
+        "updates_later": [_later(record) for record in report.later],
         "restarts": [_restart(record) for record in report.restarts],
         "checks": [_check(record) for record in report.checks],
         "steps": [_step(record) for record in report.steps],
@@ -114,10 +125,22 @@ def _update(record: UpdateRecord) -> dict[str, Any]:
         "title": record.title,
         "result": record.result,
         "hresult": record.hresult,
+        "tries": list(record.tries),
         "verified_by": record.verified_by,
         "remark": record.remark,
         "started": iso(record.started),
         "ended": iso(record.ended),
+    }
+
+
+def _later(record: LaterUpdate) -> dict[str, Any]:
+    return {
+        "host": record.host,
+        "update": record.update,
+        "revision": record.revision,
+        "kb": record.kb,
+        "title": record.title,
+        "round": record.round,
     }
 
 

@@ -189,6 +189,9 @@ class _Writer:
             room = self.options.max_width - _NAMES - self._host_width - 1
             text = Text(_update_text(update, room), "red" if update in unsettled else "")
             yield from self._by_host([(update.host, text)])
+        if self.report.later:
+            names = list_text([f"{one_line(each.kb or each.title)} on {each.host}" for each in self.report.later])
+            yield Text(f"appeared later, left to the next review: {names}", "yellow")
 
     def _restarts(self) -> Iterator[Text]:
         if not self.report.restarts:

@@ -15,6 +15,7 @@ from model.plan import Plan
 from model.records import (
     BackupRecord,
     CheckRecord,
+    LaterUpdate,
     QuiesceRecord,
     RestartRecord,
     RunOutcome,
@@ -105,6 +106,8 @@ class Report:
     """The failed ones first, then those that did not run."""
     steps: tuple[StepRecord, ...]
     stores: tuple[str, ...]
+    later: tuple[LaterUpdate, ...] = ()
+    """Updates that appeared after the list was frozen: they wait for the next review."""
 
     @classmethod
     def of(
@@ -136,6 +139,7 @@ class Report:
             checks=checks_in_order(records.of(CheckRecord)),
             steps=tuple(sorted(records.of(StepRecord), key=lambda s: s.started)),
             stores=tuple(store.name for store in estate.backup.stores),
+            later=tuple(records.of(LaterUpdate)),
         )
 
     @property
@@ -183,8 +187,8 @@ class Report:
 
     @property
     def unsettled(self) -> tuple[UpdateRecord, ...]:
-        """The updates that failed, or of which nobody knows how they ended."""
-        return tuple(u for u in self.all_updates if u.result in {"failed", "unknown"})
+        """The updates that failed, were not come to, or of which nobody knows how they ended."""
+        return tuple(u for u in self.all_updates if u.result in {"failed", "unknown", "not-tried"})
 
     def checks_with(self, status: Literal["passed", "failed", "not-run"]) -> tuple[CheckRecord, ...]:
         """The checks that ended so."""

@@ -247,7 +247,7 @@ def _hosts(report: Report) -> Iterator[_Line]:
 
 def _installing(report: Report, of_host: HostUpdates | None) -> Iterator[tuple[Tone, datetime, datetime, str]]:
     for update in of_host.updates if of_host else ():
-        if update.result == "not-needed":
+        if update.result in {"not-needed", "not-tried"}:
             continue
         end = update.ended or update.started
         tone: Tone = "bad" if update.result in {"failed", "unknown"} else "install"

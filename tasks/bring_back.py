@@ -33,7 +33,7 @@ Held = dict[str, dict[str, Any]]
 """``quiesce.json`` of each host where it is open."""
 
 _SERVICE_SECONDS = 300
-_INSTALLERS = {"Install-WindowsUpdate", "Install-SqlPatch"}
+_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch"}
 """Jobs that must have ended before anything is judged; a backup or a scan that goes on harms nobody."""
 
 

@@ -11,8 +11,9 @@ from blocks.sql_errors import SqlServerError
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
 from model.reboot import pending_verdict, restart_due
-from model.records import HostFacts, UpdateRecord
-from model.rounds import judged, once_more
+from model.records import HostFacts, LaterUpdate, UpdateRecord
+from model.rounds import judged, newcomers, when_again
+from model.scan import Scan
 from tasks.jobs import is_begun
 from tasks.progress import tell
 from tasks.run import Run
@@ -20,7 +21,7 @@ from tasks.sql_patch import install_sql_patch, sql_patch_job
 from tasks.step import step
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
-MOST_ROUNDS = 4
+MOST_ROUNDS = 6
 
 Todo = dict[str, tuple[PlanStep, ...]]
 """What is still to be installed, by host."""
@@ -47,7 +48,7 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
     Not where an earlier run of the same key has begun to install: what waits there is what it installed.
     """
     jobs = [sql_patch_job(run, package) for package in _packages(run, host).values()]
-    if any(is_begun(run, 1, job) for job in [*jobs, windows_update_job(host, ())]):
+    if any(is_begun(run, 1, job) for job in [*jobs, windows_update_job(run, host, ())]):
         return False
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     setup = any(step.update in _packages(run, host) for step in steps)
@@ -76,31 +77,44 @@ def _packages(run: Run, host: str) -> dict[str | None, Any]:
     return {package.name: package for package in run.estate.updates.packages if package.on == host}
 
 
-def verify(run: Run, plan: Plan, rescans: Mapping[str, Sequence[FoundUpdate]]) -> Todo:
+def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan]) -> Todo:
     """What the plan wanted, a rescan still offers, and another round can bring.
 
-    What is no longer offered is written down as verified; what was rolled back or cannot go in, as failed.
+    What is no longer offered is written down as verified; what was rolled back or cannot go in, as failed. What appeared
+    since the list was frozen waits for the next review, but for a KB that the plan names as unlocked.
     """
     todo: Todo = {}
-    packages = {package.name for package in run.estate.updates.packages}
-    for host, found in rescans.items():
-        offered = {(update.id.casefold(), update.revision) for update in found}
-        again = []
-        for wanted in plan.of("install", host):
-            if wanted.update is None or wanted.update in packages:
-                continue
-            still = (wanted.update.casefold(), wanted.revision) in offered
-            record = last_record(run, host, wanted.update, wanted.revision)
-            if record is not None:
-                after = judged(record, offered=still)
-                run.journal.replace(record, after)
-                record = after
-            if still and once_more(record):
-                again.append(wanted)
+    for host, rescan in rescans.items():
+        for record in run.journal.of(UpdateRecord):
+            if record.host == host:
+                run.journal.replace(record, judged(record, rescan, run.builds.get(host)))
+        run.builds[host] = rescan.build
+        unlocked, later = newcomers(plan, host, rescan, run.estate.updates)
+        _note_later(run, host, round_number, [each.update for each in later])
+        windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]
+        again = tuple(
+            wanted
+            for wanted in (*windows, *unlocked)
+            if rescan.offers(wanted.update or "", wanted.revision)
+            and when_again(last_record(run, host, wanted.update, wanted.revision)) is not None
+        )
         if again:
-            todo[host] = tuple(again)
+            todo[host] = again
         _verify_packages(run, host)
     return todo
+
+
+def _note_later(run: Run, host: str, round_number: int, updates: Sequence[FoundUpdate]) -> None:
+    known = {(each.host, each.update, each.revision) for each in run.journal.of(LaterUpdate)}
+    for update in updates:
+        if (host, update.id, update.revision) not in known:
+            tell("review", host, f"appeared later, not reviewed, waits for the next review: {update}")
+            kb = update.kb[0] if update.kb else None
+            run.journal.write(
+                LaterUpdate(
+                    host=host, update=update.id, revision=update.revision, kb=kb, title=str(update), round=round_number
+                )
+            )
 
 
 def _verify_packages(run: Run, host: str) -> None:
@@ -115,7 +129,7 @@ def _verify_packages(run: Run, host: str) -> None:
 def loops(todo: Todo) -> list[str]:
     """What to say of updates that go on being offered, by KB."""
     return [
-        f"{host}: {step.subject} was tried {MOST_ROUNDS} times and is still offered. "
+        f"{host}: {step.subject} is still offered after {MOST_ROUNDS} rounds. "
         f"Put {step.kb[0] if step.kb else 'its KB'} under updates.kb_reject, and look at CBS.log on {host}."
         for host, steps in todo.items()
         for step in steps

@@ -34,6 +34,7 @@ from model.keys import RunKey
 from model.lease import Holder
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
+from model.scan import Build
 
 ESTATE_STORE_BLOCK = "estates"
 ESTATES_VARIABLE = "BILLPATCH_ESTATES"
@@ -78,6 +79,8 @@ class Run:
         """Hosts that did not come back, and how far they came."""
         self.facts: dict[str, HostFacts] = {}
         """Each host as preflight found it."""
+        self.builds: dict[str, Build] = {}
+        """The build of Windows that each host had when it was last judged: what a cumulative update must raise."""
         self.poll = float(os.environ.get(POLL_VARIABLE, "5"))
         """Seconds between two looks at something that is waited for."""
         self.journal = Journal()
@@ -116,10 +119,13 @@ class Run:
 
     def package_login(self, package: MssqlPatch) -> dict[str, Any]:
         """The login of the share that a package lies on: its own block, else that of the backup store it is below."""
-        for store in self.shares:
-            if package.source.casefold().startswith(f"{store.share}\\".casefold()):
-                return self.share_login(package.credentials or store.credentials)
-        return self.share_login(package.credentials) if package.credentials else {}
+        return self.login_of(package.source, package.credentials)
+
+    def login_of(self, path: str, block: str | None) -> dict[str, Any]:
+        """The login of the share that ``path`` lies on: that ``block``, else that of the backup store it is below."""
+        below = (s.credentials for s in self.shares if path.casefold().startswith(f"{s.share}\\".casefold()))
+        credentials = block or next(below, None)
+        return self.share_login(credentials) if credentials else {}
 
     def share_login(self, block: str, name: str = "share") -> dict[str, Any]:
         """The secrets with which a job on a host reaches the share that it calls ``name``.

@@ -164,7 +164,7 @@ def assert_promise_7(trail: Trail, estate: Estate) -> None:
             assert proven[-1:] == [200], f"{what} was reopened without proof that it works ({proven[-1:]})"
 
 
-_INSTALLERS = {"Install-WindowsUpdate", "Install-SqlPatch"}
+_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch"}
 
 
 def assert_closed_while_patching(trail: Trail, estate: Estate) -> None:

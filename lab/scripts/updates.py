@@ -1,34 +1,73 @@
-"""Find-WindowsUpdate and Install-WindowsUpdate.
+"""Find-WindowsUpdate and Save-WindowsUpdate, and what they share with Install-WindowsUpdate.
 
-Faults, on an update's id, its KB ("KB5034127") or the host: ``update.fail`` (``hresult``, hexadecimal),
-``update.fail_download`` (the same), ``update.rolls_back`` (installs, and is gone after the boot). updates.json may hold
-``search_hresult``, ``busy``, ``reboot_pending``, and for each update what the engine of the tests knows.
+Faults, on an update's id, its KB ("KB5034127") or the host: ``update.search`` (``hresult``, hexadecimal: the source does
+not answer; also on a source), ``update.fail_download`` (the same), ``update.partial`` (the search ends
+with errors, ``result_code`` 3, and a warning of that ``hresult``), ``update.forgets`` (the agent throws when it is asked
+for its history and for what is in). updates.json may hold ``search_hresult``, ``busy``, ``reboot_pending``, and for each
+update what the engine of the tests knows.
 """
 
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import Any
 
 from lab.host import Host
 from lab.scripts import JobCut, ScriptFailure, job
+from lab.scripts.library import machine_value
 from lab.scripts.transfer import Progress, strike
-from lab.update_agent import AgentError, Update, fact, key, search, signed, unsigned, write
+from lab.servicing import settle
+from lab.update_agent import AgentError, Update, fact, history, key, search, signed, unsigned, write
 
-SEARCH_SECONDS, DOWNLOAD_SECONDS, INSTALL_SECONDS = 5.0, 4.0, 30.0
+SEARCH_SECONDS, DOWNLOAD_SECONDS = 5.0, 4.0
 DEFAULT = "IsInstalled=0 and IsHidden=0 and Type='Software'"
 EXCLUSIVE = 2
-SUCCEEDED, FAILED = 2, 4
-IN_PROGRESS = 0x80240016
-REBOOT_KEYS = (
-    r"SOFTWARE\Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired",
-    r"SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending",
-)
+SUCCEEDED, WITH_ERRORS, FAILED = 2, 3, 4
+NO_NAME = "8024402C"
+POLICY = r"SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate"
+WINDOWS = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion"
 
 
-def _thrown(error: AgentError) -> ScriptFailure:
+def thrown(error: AgentError) -> ScriptFailure:
+    """What the agent throws, as a script's failure."""
     return ScriptFailure(str(error), "COMException", "System.Runtime.InteropServices.COMException", signed(error.code))
+
+
+def wsus(host: Host) -> str | None:
+    """Tell the WSUS server that policy sets the host to."""
+    if machine_value(host, rf"{POLICY}\AU", "UseWUServer") != 1:
+        return None
+    server: str | None = machine_value(host, POLICY, "WUServer")
+    return server
+
+
+def build(host: Host) -> dict[str, Any]:
+    """Tell the build of Windows, and its revision."""
+    number = machine_value(host, WINDOWS, "CurrentBuildNumber")
+    return {"number": None if number is None else int(number), "ubr": machine_value(host, WINDOWS, "UBR")}
+
+
+def ask(host: Host, parameters: dict[str, Any], stop: threading.Event) -> list[Update]:
+    """Search the source of ``parameters``; raises ScriptFailure as it or the agent refuses."""
+    source = parameters["source"]
+    if source == "wsus" and not wsus(host):
+        message = (
+            f"{host.name.upper()} is set to no WSUS server (policies UseWUServer and WUServer). Say updates.source: "
+            "windows-update or microsoft-update, or give the host its policy."
+        )
+        raise ScriptFailure(message, "NoWsus")
+    if host.clock.sleep(SEARCH_SECONDS, stop):
+        raise JobCut
+    struck = strike(host, "update.search", source)
+    if struck is not None:
+        raise thrown(AgentError(unsigned(struck.get("hresult", NO_NAME))))
+    try:
+        found = search(host.read("updates.json"), parameters.get("criteria") or DEFAULT)
+    except AgentError as error:
+        raise thrown(error) from None
+    settle(host)
+    return found
 
 
 @job("Find-WindowsUpdate")
@@ -39,81 +78,65 @@ def find_windows_update(
     progress: Progress,
     stop: threading.Event,
 ) -> dict[str, Any]:
-    progress(0, "searching for updates")
-    if host.clock.sleep(SEARCH_SECONDS, stop):
-        raise JobCut
+    progress(0, f"searching for updates ({parameters['source']})")
+    found = ask(host, parameters, stop)
     state = host.read("updates.json")
-    try:
-        found = search(state, parameters.get("criteria") or DEFAULT)
-    except AgentError as error:
-        raise _thrown(error) from None
+    forgets = strike(host, "update.forgets") is not None
+    partial = strike(host, "update.partial", parameters["source"])
+    warnings = [] if partial is None else [{"hresult": partial.get("hresult", "80240438"), "message": ""}]
+    installed = [{"id": u["id"], "revision": u.get("revision", 1)} for u in search(state, "IsInstalled=1")]
     progress(100, f"{len(found)} updates")
     return {
-        "result_code": SUCCEEDED,
+        "result_code": SUCCEEDED if partial is None else int(partial.get("result_code", WITH_ERRORS)),
         "reboot_required": bool(state.get("reboot_pending")),
-        "warnings": [],
+        "warnings": warnings,
         "updates": [fact(update) for update in found],
+        "installed": None if forgets else installed,
+        "history": None if forgets else history(state),
+        "build": build(host),
+        "wsus": wsus(host),
     }
 
 
-# Installing -----------------------------------------------------------------------------------------------------------
+# What the plan wants of what is offered -------------------------------------------------------------------------------
 
 
-@job("Install-WindowsUpdate")
-def install_windows_update(
-    host: Host,
-    parameters: dict[str, Any],
-    secrets: dict[str, str],  # noqa: ARG001 - it has none
-    progress: Progress,
-    stop: threading.Event,
-) -> dict[str, Any]:
-    progress(0, "searching for the updates of the plan")
-    if host.clock.sleep(SEARCH_SECONDS, stop):
-        raise JobCut
+class Planned:
+    """An update of the plan: what is answered of it, what is offered, and whether it goes in apart from all others."""
+
+    def __init__(self, answer: dict[str, Any], offer: Update | None, *, alone: bool) -> None:
+        self.answer, self.alone = answer, alone
+        self._offer = offer
+
+    @property
+    def update(self) -> Update:
+        """What is offered."""
+        assert self._offer is not None
+        return self._offer
+
+
+def plan(host: Host, parameters: dict[str, Any], stop: threading.Event) -> list[Planned]:
+    """Find each update of the plan among the offers, by its identity."""
+    offers = {key(update): update for update in ask(host, parameters, stop)}
     state = host.read("updates.json")
-    try:
-        offers = {key(update): update for update in search(state, parameters.get("criteria") or DEFAULT)}
-        first = bool(state.get("reboot_pending"))
-        plan = [_planned(state, wanted, offers.get(key(wanted)), first=first) for wanted in parameters["updates"]]
-    except AgentError as error:
-        raise _thrown(error) from None
-    todo = [(answer, offers[key(answer)]) for answer in plan if answer["skipped"] is None]
-    for step, (answer, update) in enumerate(todo):
-        progress(40 * step // len(todo), f"downloading {answer['title']}")
-        if not update.get("downloaded") and host.clock.sleep(DOWNLOAD_SECONDS, stop):
-            raise JobCut
-        answer["download"] = _download(host, update)
-    ready = [(answer, update) for answer, update in todo if answer["download"]["result_code"] == SUCCEEDED]
-    alone = [
-        [one] for one in ready if one[1].get("impact") == EXCLUSIVE and "InstallationBehavior" not in _lacks(one[1])
+    return [
+        _planned(state, wanted, offers.get(key(wanted)), eulas=bool(parameters.get("accept_eulas")))
+        for wanted in parameters["updates"]
     ]
-    together = [one for one in ready if [one] not in alone]
-    step = 0
-    for group in [*alone, *([together] if together else [])]:
-        titles = ", ".join(answer["title"] for answer, _ in group)
-        progress(40 + 60 * step // len(ready), f"installing {titles}")
-        step += len(group)
-        _install(host, group, stop)
-    progress(100, f"{len(todo)} updates tried")
-    pending = bool(host.read("updates.json").get("reboot_pending"))
-    return {"reboot_required": pending, "reboot_required_before": first, "updates": plan}
 
 
-def _lacks(update: Update) -> list[str]:
-    lacks: list[str] = update.get("lacks", [])
-    return lacks
-
-
-def _planned(state: dict[str, Any], wanted: Update, offer: Update | None, *, first: bool) -> dict[str, Any]:
-    skipped = None
+def _planned(state: dict[str, Any], wanted: Update, offer: Update | None, *, eulas: bool) -> Planned:
+    skipped, alone = None, bool(wanted.get("alone"))
     if offer is None:
         criteria = f"UpdateID='{wanted['id']}' and IsInstalled=1"
         skipped = "installed already" if search(state, criteria) else "not offered"
-    elif offer.get("pending"):
-        skipped = "waits for a reboot"
-    elif first:
-        skipped = "reboot first"
-    return {
+    else:
+        alone |= offer.get("impact") == EXCLUSIVE and "InstallationBehavior" not in offer.get("lacks", [])
+        if offer.get("pending"):
+            skipped = "waits for a reboot"
+        elif offer.get("eula") and not offer.get("eula_accepted") and not eulas:
+            skipped = "license terms"
+    answer = {
         "id": wanted["id"],
         "revision": wanted["revision"],
         "title": offer["title"] if offer else None,
@@ -122,84 +145,55 @@ def _planned(state: dict[str, Any], wanted: Update, offer: Update | None, *, fir
         "download": None,
         "install": None,
     }
+    return Planned(answer, offer, alone=alone)
 
 
-def _subjects(update: Update) -> list[str]:
-    return [update["id"], *(f"KB{kb}" for kb in update.get("kb", []))]
+def subjects(update: Update) -> Iterator[str]:
+    """Tell by which names faults strike an update."""
+    yield update["id"]
+    for kb in update.get("kb", []):
+        yield f"KB{kb}"
 
 
-def _fault(host: Host, update: Update, step: str) -> int:
+def code_of(host: Host, update: Update, step: str, fault: str) -> int:
     """Read the HRESULT that the update's own entry, or a fault, gives this step; 0 is success."""
     declared = unsigned((update.get(step) or {}).get("hresult"))
     if declared:
         return declared
-    struck = strike(host, "update.fail" if step == "install" else "update.fail_download", *_subjects(update))
-    return 0 if struck is None else unsigned(struck.get("hresult", "80070643"))
+    struck = strike(host, fault, *subjects(update))
+    usual = "80240034" if step == "download" else "80070643"
+    return 0 if struck is None else unsigned(struck.get("hresult", usual))
 
 
-def _download(host: Host, update: Update) -> dict[str, Any]:
-    if update.get("eula") and not update.get("eula_accepted"):
-        write(host, update, eula_accepted=True)
-    code = 0 if update.get("downloaded") else _fault(host, update, "download")
-    if code == 0 and not update.get("downloaded"):
-        write(host, update, downloaded=True)
-    return {"result_code": FAILED if code else SUCCEEDED, "hresult": f"{code:08X}"}
+def download(host: Host, todo: list[Planned], progress: Progress, stop: threading.Event, percent: int) -> None:
+    """Download these one by one, and write into each answer what the agent says."""
+    for step, one in enumerate(todo):
+        progress(percent * step // len(todo), f"downloading {one.answer['title']}")
+        update = one.update
+        if update.get("eula") and not update.get("eula_accepted"):
+            write(host, update, eula_accepted=True)
+        code = 0
+        if not update.get("downloaded"):
+            if host.clock.sleep(DOWNLOAD_SECONDS, stop):
+                raise JobCut
+            code = code_of(host, update, "download", "update.fail_download")
+            if code == 0:
+                write(host, update, downloaded=True)
+                host.event("update.download", id=update["id"], revision=update.get("revision", 1))
+        one.answer["download"] = {"result_code": FAILED if code else SUCCEEDED, "hresult": f"{code:08X}"}
 
 
-def _install(host: Host, group: list[tuple[dict[str, Any], Update]], stop: threading.Event) -> None:
-    state = host.read("updates.json")
-    if state.get("reboot_pending"):
-        for answer, _ in group:
-            answer["skipped"] = "reboot first"
-        return
-    if state.get("busy"):
-        for answer, _ in group:
-            answer["install"] = {"result_code": None, "hresult": f"{IN_PROGRESS:08X}", "reboot_required": None}
-        return
-    reboots = False
-    for answer, update in group:
-        if host.clock.sleep(INSTALL_SECONDS, stop):
-            raise JobCut
-        reboots |= _install_one(host, answer, update)
-    if reboots:
-        _want_reboot(host)
-
-
-def _want_reboot(host: Host) -> None:
-    with host.edit("updates.json") as state:
-        state["reboot_pending"] = True
-    with host.edit("registry.json") as registry:
-        for path in REBOOT_KEYS:
-            here = registry.setdefault("HKLM", {})
-            for name in path.split("\\"):
-                here = here.setdefault(name, {})
-            here["@volatile"] = True
-
-
-def _install_one(host: Host, answer: dict[str, Any], update: Update) -> bool:
-    """Install one update, write what became of it everywhere, and say whether it wants a reboot."""
-    code = _fault(host, update, "install")
-    declared = (update.get("install") or {}).get("reboot")
-    reboot = code == 0 and bool(declared if declared is not None else update.get("reboot", 2) == 1)
-    if code == 0:
-        if strike(host, "update.rolls_back", *_subjects(update)) is not None:
-            write(host, update, sticks=False)
-        write(host, update, **{"pending" if reboot else "installed": True})
-    result = FAILED if code else SUCCEEDED
-    with host.edit("updates.json") as state:
-        state.setdefault("history", []).append(
-            {
-                "title": update["title"],
-                "id": update["id"],
-                "revision": update.get("revision", 1),
-                "result": result,
-                "hresult": signed(code),
-                "date": datetime.now(UTC).isoformat(),
-            }
-        )
-    # Counted as often as it happens, so that 'nothing twice' is counted and not arranged.
-    event = "update.install_failed" if code else "update.install"
-    told = {"id": update["id"], "revision": update.get("revision", 1), "kb": update.get("kb", [])}
-    host.event(event, **told, **({"hresult": f"{code:08X}"} if code else {"reboot": reboot}))
-    answer["install"] = {"result_code": result, "hresult": f"{code:08X}", "reboot_required": reboot}
-    return reboot
+@job("Save-WindowsUpdate")
+def save_windows_update(
+    host: Host,
+    parameters: dict[str, Any],
+    secrets: dict[str, str],  # noqa: ARG001 - it has none
+    progress: Progress,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    progress(0, "searching for the updates of the plan")
+    planned = plan(host, parameters, stop)
+    todo = [one for one in planned if one.answer["skipped"] is None]
+    download(host, todo, progress, stop, 100)
+    progress(100, f"{len(todo)} updates downloaded")
+    return {"updates": [{k: v for k, v in one.answer.items() if k != "install"} for one in planned]}

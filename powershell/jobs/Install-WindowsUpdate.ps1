@@ -3,73 +3,48 @@
 .SYNOPSIS
 Installs exactly the updates named, and answers for each what the agent said. Starts no reboot.
 .DESCRIPTION
-Downloads come one by one. Those that want to be alone (impact 2, servicing stacks) are installed first, each by itself;
-the others together, because after the first that wants a reboot the agent refuses a next installation. Nothing is
-installed that is installed already or waits for a reboot.
+Downloads come one by one. Those that want to be alone (said so, or impact 2) are installed first, each by itself; the
+others together, because after the first that wants a reboot the agent refuses a next installation. Nothing is installed
+that is installed already or waits for a reboot. While another installation runs on this host it is waited for.
 .PARAMETER updates
-[{id, revision}], in the order of the plan.
+[{id, revision, alone}], in the order of the plan.
+.PARAMETER source
+Whom to ask for them, as for Find-WindowsUpdate.
 .PARAMETER criteria
 What to look for them in.
+.PARAMETER accept_eulas
+Whether license terms are accepted; else an update that asks for it is skipped.
+.PARAMETER patience_seconds
+How long another installation is waited for.
 .OUTPUTS
 reboot_required, reboot_required_before (a reboot was pending: nothing was done), updates [{id, revision, title, offered,
-skipped (null, "not offered", "installed already", "waits for a reboot", "reboot first"), download {result_code, hresult},
-install {result_code, hresult, reboot_required}}]: result codes 2 succeeded, 3 with errors, 4 failed, 5 aborted, null where
-the agent threw; hresult eight hexadecimal digits, 00000000 is success; download and install are null where not tried.
+skipped (null, "not offered", "installed already", "waits for a reboot", "license terms", "reboot first"), download
+{result_code, hresult}, install {result_code, hresult, reboot_required}}]: result codes 2 succeeded, 3 with errors,
+4 failed, 5 aborted, null where the agent threw; hresult eight hexadecimal digits, 00000000 is success; download and install
+are null where not tried.
 #>
 [CmdletBinding()]
 param(
     [Parameter(Mandatory = $true)][object[]]$updates,
+    [Parameter(Mandatory = $true)][ValidateSet('wsus', 'windows-update', 'microsoft-update')][string]$source,
     [string]$criteria = "IsInstalled=0 and IsHidden=0 and Type='Software'",
-    [int]$server_selection = 0,
-    [string]$service_id = ''
+    [bool]$accept_eulas = $false,
+    [int]$patience_seconds = 600
 )
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
 $session = New-Object -ComObject Microsoft.Update.Session
-$searcher = Get-UpdateSearcher -Session $session -ServerSelection $server_selection -ServiceId $service_id
+$searcher = Get-UpdateSearcher -Session $session -Source $source
 Write-JobProgress -Percent 0 -Message 'searching for the updates of the plan'
-$offers = @(Read-ComList -Collection $searcher.Search($criteria).Updates)
+$plan = @(Find-PlannedUpdate -Searcher $searcher -Criteria $criteria -Plan $updates -AcceptEulas $accept_eulas)
 $first = $session.CreateUpdateInstaller().RebootRequiredBeforeInstallation
-
-$plan = @(foreach ($wanted in $updates) {
-        $offer = @($offers | Where-Object { $_.Identity.UpdateID -eq $wanted.id -and $_.Identity.RevisionNumber -eq $wanted.revision })
-        $answer = [ordered]@{ id = [string]$wanted.id; revision = [int]$wanted.revision; title = $null; offered = $offer.Count -gt 0; skipped = $null; download = $null; install = $null }
-        $one = @{ answer = $answer; update = $null; alone = $false }
-        if ($offer.Count -eq 0) {
-            $answer.skipped = 'not offered'
-            if ($searcher.Search("UpdateID='$($wanted.id)' and IsInstalled=1").Updates.Count -gt 0) { $answer.skipped = 'installed already' }
-        }
-        else {
-            $one.update = $offer[0]
-            $answer.title = [string]$offer[0].Title
-            $one.alone = (Read-ComProperty -Of $offer[0] -Path 'InstallationBehavior.Impact') -eq 2
-            if ($offer[0].RebootRequired) { $answer.skipped = 'waits for a reboot' }
-            elseif ($first) { $answer.skipped = 'reboot first' }
-        }
-        $one
-    })
+if ($first) {
+    foreach ($one in @($plan | Where-Object { $null -eq $_.answer.skipped })) { $one.answer.skipped = 'reboot first' }
+}
 
 $todo = @($plan | Where-Object { $null -eq $_.answer.skipped })
-$step = 0
-foreach ($one in $todo) {
-    Write-JobProgress -Percent ([int][Math]::Floor(40 * $step / $todo.Count)) -Message "downloading $($one.answer.title)"
-    $step++
-    try {
-        if (-not $one.update.EulaAccepted) { $one.update.AcceptEula() }
-        if ($one.update.IsDownloaded) {
-            $one.answer.download = [ordered]@{ result_code = 2; hresult = '00000000' }
-            continue
-        }
-        $single = New-Object -ComObject Microsoft.Update.UpdateColl
-        $null = $single.Add($one.update)
-        $downloader = $session.CreateUpdateDownloader()
-        $downloader.Updates = $single
-        $said = $downloader.Download().GetUpdateResult(0)
-        $one.answer.download = [ordered]@{ result_code = [int]$said.ResultCode; hresult = ConvertTo-HResultText -Code $said.HResult }
-    }
-    catch { $one.answer.download = [ordered]@{ result_code = $null; hresult = Get-FaultCode -Caught $_ } }
-}
+Save-PlannedUpdate -Session $session -Todo $todo -Percent 40
 
 $ready = @($todo | Where-Object { $_.answer.download.result_code -in @(2, 3) })
 $groups = [Collections.Generic.List[object]]::new()
@@ -82,6 +57,7 @@ foreach ($group in $groups) {
     $step += @($group).Count
     try {
         $installer = $session.CreateUpdateInstaller()
+        $patience_seconds = Wait-UpdateInstaller -Installer $installer -Seconds $patience_seconds
         if ($installer.RebootRequiredBeforeInstallation) {
             foreach ($one in $group) { $one.answer.skipped = 'reboot first' }
             continue

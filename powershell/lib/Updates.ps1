@@ -16,14 +16,128 @@ function Read-ComList {
     for ($i = 0; $i -lt $Collection.Count; $i++) { $Collection.Item($i) }
 }
 
+function Get-WsusServer {
+    <# .SYNOPSIS The WSUS server that policy sets this host to, or $null. #>
+    $policy = 'SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate'
+    if ((Get-MachineValue -Key "$policy\AU" -Name 'UseWUServer') -ne 1) { return $null }
+    Get-MachineValue -Key $policy -Name 'WUServer'
+}
+
+function Get-WindowsBuild {
+    <# .SYNOPSIS {number, ubr} of Windows; $null for what it does not say. #>
+    $windows = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+    $number = Get-MachineValue -Key $windows -Name 'CurrentBuildNumber'
+    if ($null -ne $number) { $number = [int]$number }
+    [ordered]@{ number = $number; ubr = Get-MachineValue -Key $windows -Name 'UBR' }
+}
+
 function Get-UpdateSearcher {
-    <# .SYNOPSIS A searcher on the source that was asked for. #>
-    param([Parameter(Mandatory = $true)]$Session, [Parameter(Mandatory = $true)][int]$ServerSelection, [string]$ServiceId)
+    <# .SYNOPSIS A searcher on the source that was asked for: scan, download and install use the same. #>
+    param([Parameter(Mandatory = $true)]$Session, [Parameter(Mandatory = $true)][string]$Source)
     $Session.ClientApplicationID = 'EngageIP patching'
     $searcher = $Session.CreateUpdateSearcher()
-    $searcher.ServerSelection = $ServerSelection
-    if ($ServiceId) { $searcher.ServiceID = $ServiceId }
+    $selections = @{ 'wsus' = 1; 'windows-update' = 2; 'microsoft-update' = 3 }
+    $searcher.ServerSelection = $selections[$Source]
+    if ($Source -eq 'wsus' -and -not (Get-WsusServer)) {
+        throw (New-Failure -Id 'NoWsus' -Message "$env:COMPUTERNAME is set to no WSUS server (policies UseWUServer and WUServer). Say updates.source: windows-update or microsoft-update, or give the host its policy.")
+    }
+    if ($Source -eq 'microsoft-update') {
+        $service = '7971f918-a847-4430-9279-4a52d1efe18d'
+        $manager = New-Object -ComObject Microsoft.Update.ServiceManager
+        # 2: registered at once, and not made the source of automatic updates.
+        if (@(Read-ComList -Collection $manager.Services | Where-Object { $_.ServiceID -eq $service }).Count -eq 0) { $null = $manager.AddService2($service, 2, '') }
+        $searcher.ServiceID = $service
+    }
     $searcher
+}
+
+function Get-UpdateHistory {
+    <# .SYNOPSIS What the agent remembers of its last installations, the newest first; $null where it throws, which it does. #>
+    param([Parameter(Mandatory = $true)]$Searcher, [int]$Most = 50)
+    try {
+        $count = [Math]::Min($Searcher.GetTotalHistoryCount(), $Most)
+        # None asked for is an error to it.
+        if ($count -le 0) { return , @() }
+        , @(Read-ComList -Collection $Searcher.QueryHistory(0, $count) | Where-Object { $_.Operation -eq 1 } | ForEach-Object {
+                [ordered]@{
+                    id = [string]$_.UpdateIdentity.UpdateID; revision = [int]$_.UpdateIdentity.RevisionNumber; result_code = [int]$_.ResultCode
+                    hresult = ConvertTo-HResultText -Code $_.HResult; at = ConvertTo-IsoDate -Date ([datetime]::SpecifyKind($_.Date, [DateTimeKind]::Utc))
+                }
+            })
+    }
+    catch { $null }
+}
+
+function Get-InstalledUpdate {
+    <# .SYNOPSIS {id, revision} of what the agent says is in, by what it knows without asking anybody; $null where it throws. #>
+    param([Parameter(Mandatory = $true)]$Searcher)
+    try {
+        $Searcher.Online = $false
+        , @(Read-ComList -Collection $Searcher.Search('IsInstalled=1').Updates | ForEach-Object { [ordered]@{ id = [string]$_.Identity.UpdateID; revision = [int]$_.Identity.RevisionNumber } })
+    }
+    catch { $null }
+    finally { $Searcher.Online = $true }
+}
+
+function Find-PlannedUpdate {
+    <#
+    .SYNOPSIS For each update of the plan, in its order: {answer, update (the offer), alone}.
+    .DESCRIPTION By UpdateID and revision: another revision was not reviewed. answer.skipped says why nothing is done.
+    #>
+    param([Parameter(Mandatory = $true)]$Searcher, [Parameter(Mandatory = $true)][string]$Criteria, [Parameter(Mandatory = $true)][object[]]$Plan, [bool]$AcceptEulas)
+    $offers = @(Read-ComList -Collection $Searcher.Search($Criteria).Updates)
+    foreach ($wanted in $Plan) {
+        $offer = @($offers | Where-Object { $_.Identity.UpdateID -eq $wanted.id -and $_.Identity.RevisionNumber -eq $wanted.revision })
+        $answer = [ordered]@{ id = [string]$wanted.id; revision = [int]$wanted.revision; title = $null; offered = $offer.Count -gt 0; skipped = $null; download = $null; install = $null }
+        $one = @{ answer = $answer; update = $null; alone = [bool]$wanted.alone }
+        if ($offer.Count -eq 0) {
+            $answer.skipped = 'not offered'
+            if ($Searcher.Search("UpdateID='$($wanted.id)' and IsInstalled=1").Updates.Count -gt 0) { $answer.skipped = 'installed already' }
+        }
+        else {
+            $one.update = $offer[0]
+            $answer.title = [string]$offer[0].Title
+            if ((Read-ComProperty -Of $offer[0] -Path 'InstallationBehavior.Impact') -eq 2) { $one.alone = $true }
+            if ($offer[0].RebootRequired) { $answer.skipped = 'waits for a reboot' }
+            elseif (-not $offer[0].EulaAccepted -and -not $AcceptEulas) { $answer.skipped = 'license terms' }
+        }
+        $one
+    }
+}
+
+function Save-PlannedUpdate {
+    <# .SYNOPSIS Downloads these, one by one, and writes what the agent says into the answer of each. #>
+    param([Parameter(Mandatory = $true)]$Session, [Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$Todo, [Parameter(Mandatory = $true)][int]$Percent)
+    $step = 0
+    foreach ($one in $Todo) {
+        Write-JobProgress -Percent ([int][Math]::Floor($Percent * $step / $Todo.Count)) -Message "downloading $($one.answer.title)"
+        $step++
+        try {
+            if (-not $one.update.EulaAccepted) { $one.update.AcceptEula() }
+            if ($one.update.IsDownloaded) {
+                $one.answer.download = [ordered]@{ result_code = 2; hresult = '00000000' }
+                continue
+            }
+            $single = New-Object -ComObject Microsoft.Update.UpdateColl
+            $null = $single.Add($one.update)
+            $downloader = $Session.CreateUpdateDownloader()
+            $downloader.Updates = $single
+            $said = $downloader.Download().GetUpdateResult(0)
+            $one.answer.download = [ordered]@{ result_code = [int]$said.ResultCode; hresult = ConvertTo-HResultText -Code $said.HResult }
+        }
+        catch { $one.answer.download = [ordered]@{ result_code = $null; hresult = Get-FaultCode -Caught $_ } }
+    }
+}
+
+function Wait-UpdateInstaller {
+    <# .SYNOPSIS Waits while another installation runs on this host; answers how many seconds of its patience are left. #>
+    param([Parameter(Mandatory = $true)]$Installer, [Parameter(Mandatory = $true)][int]$Seconds)
+    while ($Seconds -gt 0 -and $Installer.IsBusy) {
+        Write-JobProgress -Percent 40 -Message 'waiting for another installation to end'
+        Start-Sleep -Seconds 5
+        $Seconds -= 5
+    }
+    $Seconds
 }
 
 function Read-ComProperty {

@@ -67,7 +67,7 @@ def test_the_help_fits_and_tells_the_exit_codes() -> None:
     assert done.returncode == 0
     assert "..." not in done.stdout.replace("[ARGS]...", "")
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for command in ("check", "plan", "patch", "recover", "lab", "demo", "ui"):
+    for command in ("check", "plan", "download", "patch", "recover", "lab", "demo", "ui"):
         assert f"\n  {command} " in done.stdout
         assert billpatch(command, "--help").returncode == 0
     assert "3 portals stay closed" in " ".join(done.stdout.split())
@@ -79,7 +79,7 @@ def test_the_help_fits_and_tells_the_exit_codes() -> None:
         (["patsch"], "No such command 'patsch'"),
         (["patch"], "Missing argument"),
         (["patch", "acme", "--attempt", "0"], "--attempt"),
-        (["lab", "--preset", "big"], "'acme', 'farm', 'single'"),
+        (["lab", "--preset", "big"], "'acme', 'farm', 'rounds', 'single'"),
         (["ui", "--port", "70000"], "--port"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_wrong_command_line_is_told(arguments: list[str], told: str) -> None:
     assert told in done.stderr
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "patch", "recover"])
+@pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
 def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path) -> None:
     """Six faults are six lines, at once, without a Prefect server and without asking any host."""
     file = tmp_path / "acme.yaml"
@@ -118,7 +118,7 @@ def test_faults_are_data_for_a_program(tmp_path: Path) -> None:
     assert (done.returncode, answer["ok"], len(answer["problems"]), done.stderr) == (2, False, 6, "")
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "patch", "recover"])
+@pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
 def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path) -> None:
     """With the estates that are known, or with what is to be set."""
     (tmp_path / "acme-billing.yaml").touch()

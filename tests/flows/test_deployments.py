@@ -56,7 +56,7 @@ def test_the_deployments_of_an_estate_share_its_name() -> None:
     assert {each["name"] for each in DEPLOYMENTS} == {"acme-billing"}
     assert {each["work_pool"]["name"] for each in DEPLOYMENTS} == {"billpatch"}
     flows = {flow_of(each["entrypoint"]).name for each in DEPLOYMENTS}
-    assert flows == {"patch-estate", "recover-estate", "plan-estate", "check-estate"}
+    assert flows == {"patch-estate", "recover-estate", "plan-estate", "check-estate", "download-updates"}
 
 
 def test_the_schedule_falls_into_the_sample_window() -> None:

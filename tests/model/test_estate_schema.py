@@ -51,6 +51,15 @@ updates:
   classifications: [security, critical]
   kb_accept: [KB5034439]
   kb_reject: [KB5044284]
+  source: \\tools01\packages\windows
+  credentials: tools-acme
+  unlocked: [KB5034119]
+  title_accept: [Malicious Software Removal Tool]
+  title_reject: ['\.NET Framework 4\.']
+  minimum_severity: important
+  maximum_size: 2GB
+  accept_eulas: false
+  download_deadline: 4h
   packages:
     - kind: mssql-patch
       name: SQL Server 2019 CU32
@@ -86,10 +95,16 @@ OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
     "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
-    "restart", "max_unavailable", "notify", "webhook",
+    "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
+    "maximum_size", "accept_eulas", "download_deadline",
 }  # fmt: skip
 # Deleted, these have a default too, or their absence is a fault, depending on where they stand.
-DEPENDS = {("engageip", "sites", 0, "hosts"), *((("checks", n, "name")) for n in range(4))}
+DEPENDS = {
+    ("engageip", "sites", 0, "hosts"),
+    ("updates", "source"),
+    ("updates", "credentials"),
+    *((("checks", n, "name")) for n in range(4)),
+}
 
 
 def places(data: Any, path: Path = ()) -> Iterator[Path]:
@@ -185,6 +200,7 @@ TOLD_WHERE_MEANT = {
     "hosts.web01",
     "hosts.web01.roles[0]",
     "sql.sql01.databases[0]",
+    "updates.credentials",
     "updates.packages[0].credentials",
 }
 """Without these the file is wrong where it refers to them."""
@@ -229,11 +245,12 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
         )
         or (wrong == -1 and name in {"expect", "ignore"})
         or (isinstance(wrong, str) and name == "prefix")
+        or (wrong is True and name == "accept_eulas")
         or (isinstance(wrong, str) and wrong and (name in text_fields | LISTS_OF_TEXT))
     )
 
 
-LISTS_OF_TEXT = {"services", "hold", "arguments", "providers", "databases"}
+LISTS_OF_TEXT = {"services", "hold", "arguments", "providers", "databases", "title_accept", "title_reject"}
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=written)

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from model.hresults import (
     OPERATION_RESULTS,
     hresult_text,
+    kb_advice,
     msi_meaning,
     msu_meaning,
+    of_agent,
     sql_setup_meaning,
     task_result_meaning,
     unsigned,
@@ -68,6 +70,9 @@ def test_every_code_reads_back_from_its_text(code: int) -> None:
         (0x8024402C, "retry"),
         (0x8024401C, "retry"),
         (0x80072EE2, "retry"),
+        (0x80072EFD, "retry"),
+        (0x80248014, "fail"),
+        (0x8024002E, "fail"),
         (0x80240044, "fail"),
         (0x80070005, "fail"),
         (0x80242007, "reboot"),
@@ -87,10 +92,28 @@ def test_what_to_do_about_windows_updates_codes(code: int, do: str) -> None:
     assert windows_update_meaning(code).hex in str(windows_update_meaning(code))
 
 
+@pytest.mark.parametrize("code", [0x80240438, 0x8024402C, 0x8024401C, 0x80072EE2, 0x80072EE7, 0x80072EFD, 0x80244022])
+def test_a_source_that_does_not_answer_says_where_to_look(code: int) -> None:
+    """What a person does first at night is in the sentence."""
+    assert "check WSUS" in windows_update_meaning(code).text
+
+
+def test_codes_of_the_agent_are_told_from_those_of_the_task_that_runs_it() -> None:
+    """0x80070005 of a scheduled task is not Windows Update's: each is told in its own words."""
+    assert all(map(of_agent, (0x80240438, "8024402C", -2145123272, 0x80072EFD, 0x8007045B)))
+    assert not any(map(of_agent, (0x80070005, 0x80070569, 0x80131509, 1)))
+
+
+def test_a_kb_that_cannot_succeed_is_known_by_name() -> None:
+    """KB5034439 fails with 0x80070643 wherever the recovery partition is too small."""
+    assert "recovery partition" in (kb_advice("KB5034439") or "")
+    assert kb_advice("KB5077181") is None is kb_advice(None)
+
+
 def test_work_after_the_restart_means_two_things() -> None:
     """0x80242014 before our restart: installed, restart pending; after it: keep waiting."""
     assert windows_update_meaning(0x80242014).do == "done-reboot"
-    assert windows_update_meaning(0x80242014, after_reboot=True).do == "wait"
+    assert windows_update_meaning(0x80242014, after_reboot=True).do == "keep-waiting"
 
 
 @pytest.mark.parametrize(

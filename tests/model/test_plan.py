@@ -97,6 +97,27 @@ def test_a_refused_update_more_or_less_is_the_same_plan(estate: Estate) -> None:
     assert plan_of(estate, {"web01": [CUMULATIVE, daily]}).hash == plan_of(estate, {"web01": [CUMULATIVE]}).hash
 
 
+def test_the_plan_says_where_updates_come_from_and_what_may_be_unlocked() -> None:
+    """Both are part of what is approved, and of its hash."""
+    unlocked = WITH_PACKAGE.replace(
+        "classifications: [security]", "classifications: [security]\n  unlocked: [KB5034119]"
+    )
+    wsus = WITH_PACKAGE.replace("classifications: [security]", "classifications: [security]\n  source: wsus")
+    found = {"web01": [CUMULATIVE]}
+    plain, of_wsus, more = (plan_of(load_estate(text, "a"), found) for text in (WITH_PACKAGE, wsus, unlocked))
+    assert plain.lines()[1] == "Windows updates come from windows-update"
+    assert of_wsus.lines()[1] == "Windows updates come from wsus"
+    assert more.lines()[2] == "Also, once a servicing stack of this night unlocks them: KB5034119"
+    assert len({plain.hash, of_wsus.hash, more.hash}) == 3
+
+
+def test_what_installs_alone_is_told_to_the_host(estate: Estate) -> None:
+    """A servicing stack need not say so itself: its impact may be normal."""
+    stack = update("u-ssu", "2026-02 Servicing Stack Update for Windows Server 2016 (KB5075902)")
+    plan = plan_of(estate, {"web01": [CUMULATIVE, stack]})
+    assert [(step.update, step.alone) for step in plan.of("install", "web01")] == [("u-ssu", True), ("u-cu", False)]
+
+
 def test_a_plan_does_not_change(estate: Estate) -> None:
     plan = plan_of(estate, None)
     with pytest.raises(ValidationError, match="frozen"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model.estate import Updates
-from model.policy import FoundUpdate, admit, batches
+from model.policy import FoundUpdate, admit, batches, raises_build
 
 SECURITY = {"name": "Sicherheitsupdates", "id": "0FA1201D-4330-4FA8-8AE9-B877473B6441"}  # names are localized
 CUMULATIVE = "2026-02 Cumulative Update for Windows Server 2019 for x64-based Systems (KB5077181)"
@@ -68,6 +68,63 @@ def test_kbs_named_by_the_estate_decide_before_classes() -> None:
     assert judged(update(), kb_reject=["KB5077181"]) == (False, "KB5077181 is under updates.kb_reject")
     assert judged(update(categories=[]), kb_accept=[5077181]) == (True, "KB5077181 is under updates.kb_accept")
     assert judged(update(browse_only=True), kb_accept=["5077181"])[0]
+
+
+def test_titles_are_accepted_and_rejected_by_pattern() -> None:
+    """Case folded; what is rejected stays out whatever accepts it."""
+    admitted, reason = judged(update(categories=[]), title_accept=["cumulative update"])
+    assert (admitted, reason) == (True, "its title holds 'cumulative update', which is under updates.title_accept")
+    admitted, reason = judged(update(), title_reject=[r"Server 20\d\d"], kb_accept=["KB5077181"])
+    assert (admitted, reason) == (False, r"its title holds 'Server 20\d\d', which is under updates.title_reject")
+    assert judged(update("x" * 400 + "Rollup", categories=[]), title_accept=["Rollup"])[0] is False
+
+
+def test_a_rating_below_the_minimum_stays_out_and_no_rating_is_none() -> None:
+    """Most updates are not rated: servicing stacks, rollups, critical updates."""
+    assert judged(update(severity="Moderate"), minimum_severity="important") == (
+        False,
+        "its severity (moderate) is below updates.minimum_severity: important",
+    )
+    assert judged(update(severity="Critical"), minimum_severity="important")[0]
+    assert judged(update(severity=""), minimum_severity="critical")[0]
+    assert judged(update(severity="Low"), minimum_severity="critical", kb_accept=["KB5077181"])[0]
+
+
+def test_what_is_too_large_stays_out_unless_it_is_named() -> None:
+    large = update(size=3 << 30)
+    admitted, reason = judged(large, maximum_size="2GB")
+    assert not admitted
+    assert reason == "its 3,072 MB are more than updates.maximum_size: 2GB; admit it by updates.kb_accept"
+    assert judged(large, maximum_size="3GB")[0]
+    assert judged(large, maximum_size="2GB", kb_accept=["KB5077181"])[0]
+
+
+def test_license_terms_are_accepted_only_where_the_estate_says_so() -> None:
+    """In somebody's name: not even a KB that is accepted accepts them by the way."""
+    terms = update(eula_accepted=False)
+    assert "license terms are not accepted" in judged(terms, kb_accept=["KB5077181"])[1]
+    assert judged(terms, accept_eulas=True)[0]
+
+
+def test_what_a_servicing_stack_unlocks_is_admitted_by_its_reviewed_kb() -> None:
+    assert judged(update(categories=[]), unlocked=["KB5077181"]) == (True, "KB5077181 is under updates.unlocked")
+    assert judged(update("KB5054833 for SQL Server", kb=["5054833"]), unlocked=["KB5054833"])[0] is False
+
+
+@pytest.mark.parametrize(
+    ("title", "raises"),
+    [
+        (CUMULATIVE, True),
+        ("2026-02 Cumulative Update for Microsoft server operating system version 21H2 (KB1)", True),
+        ("2017-12 x64 ベース システム用 Windows Server 2016 の累積更新プログラム (KB4053579)", True),
+        ("2026-02 Cumulative Update for .NET Framework 3.5, 4.8 for Windows Server 2022 (KB2)", False),
+        ("Cumulative Security Update for Internet Explorer 11 (KB3)", False),
+        ("2026-02 Servicing Stack Update for Windows Server 2016 (KB4)", False),
+    ],
+)
+def test_which_updates_raise_the_build(title: str, raises: bool) -> None:
+    """Only the cumulative ones of Windows do, in whatever language the host has."""
+    assert raises_build(title) is raises
 
 
 def test_hidden_and_optional_updates_stay_out() -> None:

@@ -90,9 +90,16 @@ def test_file_renames_count_before_sql_setup_only() -> None:
     assert pending_verdict(pending, before_sql_setup=True).due
 
 
-def update(result: Any, hresult: str | None = None) -> UpdateRecord:
+def update(result: Any, hresult: str | None = None, **more: Any) -> UpdateRecord:
     return UpdateRecord(
-        host="web01", update="u", title="KB1", kind="windows-update", result=result, hresult=hresult, started=BOOTED
+        host="web01",
+        update="u",
+        title="KB1",
+        kind="windows-update",
+        result=result,
+        hresult=hresult,
+        started=BOOTED,
+        **more,
     )
 
 
@@ -103,6 +110,13 @@ def update(result: Any, hresult: str | None = None) -> UpdateRecord:
         ([update("not-needed")], PendingReboot(), False),
         ([update("failed", "0x80070643")], PendingReboot(), False),
         ([update("failed", "0x80242007")], PendingReboot(), True),  # hung past its limit: restart once, try once more
+        (
+            [update("failed", "0x80242007", tries=("0x80242007", "0x80242007"))],
+            PendingReboot(),
+            False,
+        ),  # it was no help
+        ([update("failed", "0x80240034")], PendingReboot(), False),  # a download: no restart mends it
+        ([update("not-tried")], PendingReboot(), False),
         ([update("not-needed"), update("installed")], PendingReboot(), True),
         ([update("unknown")], PendingReboot(), True),
         ([update("not-needed")], PendingReboot(windows_update=True), True),

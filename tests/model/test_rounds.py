@@ -7,60 +7,151 @@ from typing import Any
 
 import pytest
 
+from model.policy import FoundUpdate
 from model.records import UpdateRecord
-from model.rounds import judged, once_more
+from model.rounds import CUT, judged, when_again
+from model.scan import Build, HistoryEntry, Scan
 
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
+CUMULATIVE = "2026-02 Cumulative Update for Windows Server 2019 for x64-based Systems (KB5077181)"
+OLD, NEW = Build(number=17763, ubr=5206), Build(number=17763, ubr=5329)
+OFFERED = Scan(updates=(FoundUpdate(id="U", revision=1),), installed=frozenset(), build=NEW)
+IN = Scan(installed=frozenset({("u", 1)}), build=NEW)
+GONE = Scan(installed=frozenset(), build=NEW)
 
 
 def record(result: Any, hresult: str | None = None, **more: Any) -> UpdateRecord:
-    given = {"kind": "windows-update", "host": "web01", "update": "u", "title": "KB1", "started": NOW, **more}
-    return UpdateRecord(result=result, hresult=hresult, **given)
+    given = {"kind": "windows-update", "host": "web01", "update": "u", "revision": 1, "title": "KB1", "started": NOW}
+    tries = (hresult,) if result == "failed" and hresult else ()
+    return UpdateRecord(result=result, hresult=hresult, **{**given, "tries": tries, **more})
 
 
-@pytest.mark.parametrize("result", ["installed", "reboot-pending", "unknown"])
-def test_what_is_offered_no_more_is_in(result: str) -> None:
+@pytest.mark.parametrize("result", ["installed", "reboot-pending", "unknown", "not-tried"])
+def test_what_the_rescan_has_among_the_installed_is_in(result: str) -> None:
     """Whatever the agent said: the rescan is the proof."""
-    after = judged(record(result), offered=False)
+    after = judged(record(result), IN)
     assert (after.result, after.verified_by) == ("installed", "rescan")
 
 
 def test_what_was_there_already_stays_that() -> None:
     """It was not installed tonight."""
-    assert judged(record("not-needed"), offered=False).result == "not-needed"
+    assert judged(record("not-needed"), IN).result == "not-needed"
+
+
+@pytest.mark.parametrize("result", ["unknown", "not-tried"])
+def test_what_vanished_without_going_in_was_not_installed(result: str) -> None:
+    """Superseded ids vanish in round 2, and an update may be withdrawn: nobody may read 'installed' then."""
+    after = judged(record(result), GONE)
+    assert after.result == "not-needed"
+    assert "superseded or withdrawn" in (after.remark or "")
+
+
+def test_an_agent_that_does_not_tell_what_is_in_is_not_believed_to_have_tried() -> None:
+    """Older agents throw there: what was never tried did not go in by itself."""
+    silent = Scan(installed=None)
+    assert judged(record("not-tried"), silent).result == "not-needed"
+    assert judged(record("reboot-pending"), silent).result == "installed"
 
 
 @pytest.mark.parametrize("result", ["installed", "reboot-pending", "not-needed"])
 def test_what_went_in_and_is_offered_again_was_rolled_back(result: str) -> None:
-    """Named as failed, and never installed a second time."""
-    after = judged(record(result), offered=True)
+    """Named as failed, and never installed a second time: an update loop would restart the estate for ever."""
+    after = judged(record(result), OFFERED)
     assert after.result == "failed"
     assert "rolled back" in (after.remark or "")
-    assert not once_more(after)
+    assert when_again(after) is None
+
+
+def test_a_history_that_says_installed_proves_nothing() -> None:
+    """It says so while IsInstalled is false."""
+    history = (HistoryEntry(id="U", revision=1, result_code=2, hresult="00000000"),)
+    after = judged(record("installed"), OFFERED.model_copy(update={"history": history}))
+    assert after.result == "failed"
+    assert "though the history says that it succeeded" in (after.remark or "")
+
+
+def test_what_the_history_says_of_a_job_that_was_cut_off_is_told() -> None:
+    """Nobody else knows how it ended."""
+    history = (HistoryEntry(id="U", revision=1, result_code=4, hresult="80070643"),)
+    cut = record("unknown", tries=(CUT,), remark="the job was cut off")
+    after = judged(cut, OFFERED.model_copy(update={"history": history}))
+    assert "the agent's history says 0x80070643" in (after.remark or "")
 
 
 @pytest.mark.parametrize(
-    ("result", "hresult", "again"),
+    ("title", "before", "after", "result"),
     [
-        ("unknown", None, True),  # the job was cut off, or the agent wanted a restart first
-        ("failed", "0x80240016", True),  # another install was running
-        ("failed", "0x80240034", True),  # its download failed
-        ("failed", "0x80242017", True),  # it wants the servicing stack that has gone in meanwhile
-        ("failed", "0x80070643", False),  # the package's own installer fails: it will again
-        ("failed", "0x80240022", False),
+        (CUMULATIVE, OLD, NEW, "installed"),
+        (CUMULATIVE, NEW, NEW, "failed"),  # succeeds, is offered no more, and the build is what it was
+        ("2026-02 Kumulatives Update für Windows Server 2019 (KB5077181)", NEW, NEW, "failed"),
+        ("2026-02 Cumulative Update for .NET Framework 4.8 for Windows Server 2019 (KB5033904)", NEW, NEW, "installed"),
+        (CUMULATIVE, None, NEW, "installed"),  # nobody looked before: the rescan is all there is
+        (CUMULATIVE, Build(number=17763), NEW, "installed"),
+        (CUMULATIVE, OLD, Build(number=9600, ubr=21000), "installed"),  # Windows Server 2012 R2
     ],
 )
-def test_only_what_can_succeed_is_tried_again(result: str, hresult: str | None, again: bool) -> None:
-    """Each round restarts the estate: not for an update that cannot go in."""
-    assert once_more(judged(record(result, hresult), offered=True)) is again
+def test_a_cumulative_update_must_raise_the_build(title: str, before: Build, after: Build, result: str) -> None:
+    """A success that did not stick may be offered no more: the UBR tells, where Windows has one."""
+    told = judged(record("reboot-pending", title=title), IN.model_copy(update={"build": after}), before)
+    assert told.result == result
+    if result == "failed":
+        assert "the build is still 10.0.17763.5329" in (told.remark or "")
+    elif before == OLD and after == NEW:
+        assert told.verified_by == "rescan, build 10.0.17763.5329"
+
+
+@pytest.mark.parametrize(
+    ("hresult", "when", "most"),
+    [
+        ("0x80240009", "after-restart", 2),  # another operation: waited for, then restart once
+        ("0x80240016", "after-restart", 2),
+        ("0x80240022", None, 1),  # all failed
+        ("0x80240034", "now", 3),  # the download failed
+        ("0x80240438", "now", 3),  # no route
+        ("0x8024402C", "now", 3),
+        ("0x8024401C", "now", 3),
+        ("0x80072EE2", "now", 3),
+        ("0x80072EFD", "now", 3),
+        ("0x80240044", None, 1),  # not an administrator
+        ("0x80242007", "after-restart", 2),  # hung: restart once, retry once
+        ("0x80242014", "now", 3),  # work after the restart: keep waiting
+        ("0x8024001E", "after-restart", 2),  # the service is stopping
+        ("0x8024A007", "after-restart", 2),
+        ("0x8007045B", "after-restart", 2),
+        ("0x8024201D", "after-restart", 2),  # the handler is disabled until a restart
+        ("0x80248001", "now", 3),  # datastore in use
+        ("0x80070643", None, 1),  # the package's own installer fails: it will again
+        ("0x80240019", "now", 2),  # wants to be alone
+        ("0x80242017", "next-round", 2),  # wants the servicing stack that goes in meanwhile
+        ("0x8024DEAD", "next-round", 2),  # nobody knows
+    ],
+)
+def test_each_failure_has_its_number_of_tries(hresult: str, when: str | None, most: int) -> None:
+    """Every row of the table of HRESULTs: when it is tried again, and after how many tries it is over."""
+    tries: tuple[str, ...] = ()
+    for number in range(1, most + 1):
+        tries += (hresult,)
+        expected = when if number < most else None
+        assert when_again(record("failed", hresult, tries=tries)) == expected, f"try {number}"
+
+
+def test_tries_of_one_kind_do_not_use_up_those_of_another() -> None:
+    """A download that failed once may still wait for a restart."""
+    assert when_again(record("failed", "0x80242007", tries=("0x80240034", "0x80242007"))) == "after-restart"
+    assert when_again(record("failed", "0x8024402C", tries=("0x80240034", "0x80248001", "0x8024402C"))) is None
 
 
 def test_what_was_never_tried_is_tried() -> None:
-    """A round may leave one out: those that install alone."""
-    assert once_more(None)
+    """A round may leave one out: another update wants a restart first."""
+    assert when_again(None) == when_again(record("not-tried")) == "next-round"
+
+
+def test_a_job_that_is_cut_off_again_and_again_comes_to_an_end() -> None:
+    assert when_again(record("unknown", tries=(CUT,))) == "next-round"
+    assert when_again(record("unknown", tries=(CUT, CUT))) is None
 
 
 def test_a_patch_of_sql_server_is_judged_by_its_build_not_by_a_rescan() -> None:
     """Windows Update knows nothing of it."""
     patch = record("installed", kind="mssql-patch")
-    assert judged(patch, offered=False) == patch
+    assert judged(patch, GONE) == patch

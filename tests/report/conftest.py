@@ -14,6 +14,7 @@ from model.plan import Plan, PlanStep, Refusal
 from model.records import (
     BackupRecord,
     CheckRecord,
+    LaterUpdate,
     QuiesceRecord,
     RestartRecord,
     RunOutcome,
@@ -322,6 +323,7 @@ def _nasty(estate: Estate, key: RunKey) -> Report:
             verified_by=NASTY,
         )
     )
+    journal.write(LaterUpdate(host=NASTY, update=NASTY, kb=NASTY, title=NASTY, round=1))
     journal.write(RestartRecord(host=NASTY, asked=at(6), waited_for=(NASTY, NASTY), remark=NASTY))
     journal.write(CheckRecord(name=NASTY, host=NASTY, severity="must", status="failed", detail=NASTY, site=NASTY))
     journal.write(StepRecord(step=NASTY, subject=NASTY, status="failed", started=at(0), detail=NASTY))

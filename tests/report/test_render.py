@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from markdown_it import MarkdownIt
 
 from model.maintenance import MAINTENANCE_MARKER
+from model.records import LaterUpdate
 from report.document import SCHEMA
 from report.render import as_json, html, markdown
 from report.summary import NOT_IN_BACKUP, Report
@@ -168,7 +169,8 @@ def test_the_document_is_json_with_stable_keys(any_report: Report) -> None:
         "schema", "estate", "run_key", "occasion", "attempt", "timezone", "started", "ended", "seconds",
         "flow_run_url", "verdict", "succeeded", "headline", "up", "down", "changed", "problems", "next_command",
         "way_back",
-        "totals", "plan", "quiesces", "backups", "not_in_backup", "updates", "restarts", "checks", "steps",
+        "totals", "plan", "quiesces", "backups", "not_in_backup", "updates", "updates_later", "restarts",
+        "checks", "steps",
     ]  # fmt: skip
 
 
@@ -193,3 +195,26 @@ def test_the_maintenance_page_is_ours_to_recognise() -> None:
     assert text.isascii()
     seen = re.sub(r"<style>.*?</style>|<[^>]+>", "", text, flags=re.DOTALL).casefold()
     assert not re.findall(r"engageip|patch|sql|windows|server|error|acme", seen)
+
+
+def test_what_appeared_later_is_told_everywhere(good: Report) -> None:
+    """Nobody has reviewed it, so it was left out: the next review must not have to find it anew."""
+    later = LaterUpdate(
+        host="web01", update="u", revision=1, kb="KB5036899", title="2026-12 Rollup <b> (KB5036899)", round=2
+    )
+    report = dataclasses.replace(good, later=(later,))
+    for text in (words(report), read(report)):
+        assert "Appeared later, not reviewed" in text
+        assert "web01: 2026-12 Rollup <b> (KB5036899)" in text
+    assert as_json(report)["updates_later"] == [
+        {"host": "web01", "update": "u", "revision": 1, "kb": "KB5036899", "title": later.title, "round": 2}
+    ]
+    assert "Appeared later" not in words(good) + read(good)
+
+
+def test_an_update_that_was_not_come_to_is_unsettled(good: Report) -> None:
+    """A run that stopped between two rounds has left it out: nobody may read that it is in."""
+    update = good.updates[0].updates[0].model_copy(update={"result": "not-tried", "verified_by": None})
+    report = dataclasses.replace(good, updates=(dataclasses.replace(good.updates[0], updates=(update,)),))
+    assert report.unsettled == (update,)
+    assert "not tried" in words(report)

@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from model.records import LaterUpdate
 from report.screen import summary
 from report.summary import Report
 
@@ -90,3 +91,10 @@ def test_no_colour_where_none_is_wanted(good: Report, monkeypatch: pytest.Monkey
     pipe = Console(file=io.StringIO(), width=80, height=24, force_terminal=False)
     pipe.print(summary(good))
     assert "\x1b" not in pipe.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_appeared_later_stands_below_what_was_installed(good: Report) -> None:
+    """By KB and host, in one line."""
+    later = LaterUpdate(host="web01", update="u", revision=1, kb="KB5036899", title="Rollup", round=2)
+    lines = shown(dataclasses.replace(good, later=(later,)), 100, 40)
+    assert any("appeared later, left to the next review: KB5036899 on web01" in line for line in lines)

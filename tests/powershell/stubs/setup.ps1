@@ -22,6 +22,8 @@ function Get-AuthenticodeSignature {
 function Start-Process {
     param([string]$FilePath, [string[]]$ArgumentList, [switch]$Wait, [switch]$PassThru)
     [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "$FilePath $($ArgumentList -join ' ')`n")
+    $tool = [IO.Path]::GetFileName($FilePath)
+    if ($tool -in @('wusa.exe', 'dism.exe')) { return (Invoke-StubServicing -Tool $tool -ArgumentList $ArgumentList) }
     $package = Read-StubPackage -Path $FilePath
     if ($null -eq $package) {
         throw (New-Object InvalidOperationException('This command cannot be run due to the error: The specified executable is not a valid application for this OS platform.'))
