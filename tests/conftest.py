@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -125,7 +126,10 @@ def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Pa
         environment = os.environ | {"PREFECT_HOME": str(prefect_home(home)), "PREFECT_API_URL": ""}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with (home / "server.log").open("wb") as log:
-            servers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
+            server = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            servers.append(server)
         url = f"http://127.0.0.1:{port}/api"
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and servers[-1].poll() is None:
@@ -144,7 +148,7 @@ def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Pa
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)  # with the web server that it has started
 
 
 @pytest.fixture(scope="session")
