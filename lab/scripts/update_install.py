@@ -131,7 +131,7 @@ def _install_one(host: Host, one: Planned, *, alone: bool) -> bool:
         if strike(host, "update.rolls_back", *subjects(update)) is not None:
             write(host, update, sticks=False)
         if strike(host, "update.hollow", *subjects(update)) is not None:
-            write(host, update, ubr=0)
+            write(host, update, hollow=True)
         write(host, update, **{"pending" if reboot else "installed": True})
     result = FAILED if code else SUCCEEDED
     with host.edit("updates.json") as state:
