@@ -84,6 +84,10 @@ UNLOCKED_BY_CUMULATIVE = UpdateSpec(
     "KB5034619", "2024-02 Cumulative Update for .NET Framework 4.8 for Windows Server 2016", reboot=2,
     more={"requires": [UNLOCKED.id]},
 )  # fmt: skip
+# Offered beside the servicing stack, and refused unless that one went in before it.
+NEEDS_STACK = UpdateSpec(
+    "KB5034795", "2024-02 Security Update for Windows Server 2016", reboot=2, more={"needs_stack": [SERVICING_STACK.id]}
+)
 EXCLUSIVE = UpdateSpec(
     "KB890830", "Windows Malicious Software Removal Tool x64 - v5.121", "Update Rollups", more={"impact": 2}
 )
@@ -176,7 +180,9 @@ class LabSpec:
 
 
 _SQL01 = HostSpec("sql01", ("mssql",), (CUMULATIVE, SQL_GDR, DEFENDER, UPGRADE))
-_ROUNDS_SQL01 = HostSpec("sql01", ("mssql",), (SERVICING_STACK, UNLOCKED, APPEARS_LATER, SQL_GDR, DEFENDER), ubr=5206)
+_ROUNDS_SQL01 = HostSpec(
+    "sql01", ("mssql",), (NEEDS_STACK, SERVICING_STACK, UNLOCKED, APPEARS_LATER, SQL_GDR, DEFENDER), ubr=5206
+)
 _ROUNDS_WEB01 = HostSpec(
     "web01",
     ("iis", "app"),

@@ -16,6 +16,7 @@ from lab.spec import (
     DOTNET,
     EXCLUSIVE,
     LACKING,
+    NEEDS_STACK,
     SERVICING_STACK,
     SUPERSEDED,
     UNLOCKED,
@@ -66,7 +67,8 @@ def test_a_night_of_three_rounds(start_lab: Flow, run_flow: Flow) -> None:
         LACKING.kb,  # failed beside others, goes in alone
         UNLOCKED_BY_CUMULATIVE.kb,
     ]
-    assert installs(lab, "sql01") == [SERVICING_STACK.kb, UNLOCKED.kb]
+    assert installs(lab, "sql01") == [SERVICING_STACK.kb, NEEDS_STACK.kb, UNLOCKED.kb]
+    assert {each["hresult"] for each in lab.audit("update.install_failed")} == {"80240019"}
     assert restarts(lab) == ["sql01", "web01", "sql01", "web01", "web01"]
     assert told(ran, UNLOCKED)["verified_by"] == "rescan, build 10.0.17763.5400"
     assert told(ran, SUPERSEDED)["result"] == "not-needed"
