@@ -163,7 +163,7 @@ class UpdateRecord(Record):
     revision: int | None = None
     kb: str | None = None
     title: str
-    kind: Literal["windows-update", "mssql-patch"]
+    kind: Literal["windows-update", "mssql-patch", "msi", "exe", "msu", "powershell", "engageip-upgrade"]
     result: Literal["installed", "reboot-pending", "not-needed", "not-tried", "failed", "unknown"]
     """not-tried: something else comes first (a restart, another update), and the next round tries it."""
     hresult: str | None = None
@@ -174,6 +174,8 @@ class UpdateRecord(Record):
     ended: AwareDatetime | None = None
     verified_by: str | None = None
     """The evidence (``rescan``, ``build 15.0.4430.1``), never an exit code; None until there is some."""
+    restart: bool | None = None
+    """Whether its host must restart for it; None: as its result says."""
 
 
 class LaterUpdate(Record):

@@ -58,7 +58,9 @@ def invoke_sql_batches(
     instance = host.parts.get("sql")
     if instance is None:
         errors = [(2, 20, 0, NO_SERVER)]
-    for batch in batches if instance is not None else ():
+        batches = ()
+    for batch in batches:
+        assert instance is not None
         user, password = secrets.get("username"), secrets.get("password")
         try:
             result = instance.run(batch, database, user, password, on_message=tell, stop=stop)
