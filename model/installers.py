@@ -140,7 +140,11 @@ def number_text(code: int) -> str:
 
 
 def _log(ran: Ran) -> str:
-    why = f". Its log says: {' / '.join(line.strip().rstrip('.') for line in ran.log_errors[:2])}" if ran.log_errors else ""
+    why = (
+        f". Its log says: {' / '.join(line.strip().rstrip('.') for line in ran.log_errors[:2])}"
+        if ran.log_errors
+        else ""
+    )
     return why + (f". See {ran.log}" if ran.log else "")
 
 

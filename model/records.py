@@ -256,7 +256,7 @@ class RunOutcome(Record):
     next_command: str | None = None
     """The exact next command for a person; None where there is nothing to do."""
     way_back: tuple[str, ...] = ()
-    """What a person can do about a half-patched SQL Server, the gentlest first."""
+    """What a person can do about a half-patched SQL Server or EngageIP, the gentlest first."""
 
     @property
     def succeeded(self) -> bool:

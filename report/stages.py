@@ -13,7 +13,7 @@ _STEPS = {
     "review": ("review", "scan", "plan", "freeze"),
     "quiesce": ("quiesce", "hold", "wait", "maintenance"),
     "backup": ("backup", "archive", "measure", "send", "clear", "verify", "gate"),
-    "install": ("install", "fetch", "stage", "patch", "sql patch", "update", "rescan"),
+    "install": ("install", "fetch", "stage", "patch", "sql patch", "update", "rescan", "package", "upgrade", "schema"),
     "restart": ("restart", "reboot", "ready", "readiness"),
     "check": ("check", "checks", "validate", "validation"),
     "bring back": ("bring back", "reopen", "recover", "recycle"),

@@ -141,7 +141,7 @@ def test_the_version_decides(code: int | None, found: str | None, result: str, r
 
 
 def test_restarts_as_the_estate_says() -> None:
-    """auto goes by the code; always and never do not, and never says what was asked for."""
+    """Auto goes by the code; always and never do not, and never says what was asked for."""
     assert judged_package(msi(restart="always"), Ran(0, "4.2.0")).restart is True
     never = judged_package(msi(restart="never"), Ran(3010, "4.2.0"))
     assert (never.result, never.restart) == ("reboot-pending", False)

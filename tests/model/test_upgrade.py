@@ -48,7 +48,9 @@ def test_programs_and_database_agree(application: str | None, schema: str | None
     why = half_upgraded(upgrade(), Versions(application, schema))
     assert (why is None) is whole
     if why is not None:
-        assert f"before it was application {OLD}, schema {OLD}, after EngageIP 8.6.0 it must be application {NEW}" in why
+        assert (
+            f"before it was application {OLD}, schema {OLD}, after EngageIP 8.6.0 it must be application {NEW}" in why
+        )
 
 
 def test_what_was_unknown_before_vouches_for_nothing() -> None:
