@@ -177,6 +177,12 @@ class UpdateRecord(Record):
     restart: bool | None = None
     """Whether its host must restart for it; None: as its result says."""
 
+    @property
+    def known_as(self) -> str:
+        """What a table shows before the title: its KB, else what kind of package it is."""
+        names = {"msi": "MSI", "exe": "EXE", "msu": "MSU", "powershell": "PowerShell", "engageip-upgrade": "EngageIP"}
+        return self.kb or names.get(self.kind, "-")
+
 
 class LaterUpdate(Record):
     """An update that policy would admit, and that appeared only after the list was frozen: it waits for the next review."""

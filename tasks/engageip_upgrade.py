@@ -196,7 +196,7 @@ def _run_script(run: Run, package: EngageIPUpgrade) -> str | None:
     if not answer["errors"]:
         return None
     first = answer["errors"][0]
-    return f"batch {answer['done'] + 1} of {answer['batches']} failed: error {first['number']}: {first['message']}"
+    return f"batch {answer['done'] + 1} of {answer['batches']} failed: error {first['number']}: {first['message'].rstrip('.')}"
 
 
 def _script_job(run: Run, package: EngageIPUpgrade, source: Mapping[str, Any] | None = None) -> Job:

@@ -190,6 +190,7 @@ def verify_packages(run: Run, host: str, packages: dict[str, FileBorne]) -> None
 def write(run: Run, package: FileBorne, started: datetime, judged: Judgement) -> UpdateRecord:
     """Write down what became of a package, in the place of what was known of it before."""
     tell("install", package.on, f"{package.name}: {judged.result}{f' ({judged.remark})' if judged.remark else ''}")
+    unsigned = f"run without a signature: {package.unsigned}" if package.unsigned else None
     record = UpdateRecord(
         host=package.on,
         update=package.name,
@@ -198,7 +199,7 @@ def write(run: Run, package: FileBorne, started: datetime, judged: Judgement) ->
         kind=package.kind,
         result=judged.result,
         hresult=judged.code,
-        remark=judged.remark,
+        remark=judged.remark or (unsigned if judged.result in {"installed", "reboot-pending"} else None),
         started=started,
         ended=datetime.now(UTC),
         verified_by=judged.proof,
