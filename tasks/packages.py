@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from blocks.s3_store import S3BackupStore
-from blocks.winrm.errors import HostError
+from blocks.winrm.errors import DeadlineExceeded, HostError
 from model.installers import (
     Judgement,
     Ran,
@@ -85,15 +86,31 @@ def run_package(run: Run, package: FileBorne) -> Ran:
         job = replace(job, secrets=source_secrets(run, package))
     try:
         answer = run_job(run, ROUND, job)
-    except OutcomeUnknown as unknown:
+    except (OutcomeUnknown, DeadlineExceeded) as unknown:
         tell("install", package.on, f"{unknown}; its version will tell")
-        answer = {}
+        return Ran(None, _version_when_back(run, package))
     try:
         found = version_of(run, package)
     except HostError:
         # It may be on its way down, for a restart of the installer's own.
-        found = installed_version(package, answer.get("versions_after") or ())
+        found = installed_version(package, answer["versions_after"])
     return Ran.of(answer, found)
+
+
+def _version_when_back(run: Run, package: FileBorne) -> str | None:
+    """The installed version, once a host that was cut off answers again; Stopped where it does not, for nobody knows then."""
+    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    while True:
+        try:
+            return version_of(run, package)
+        except HostError as error:
+            trouble = error
+        if not trouble.retryable or time.monotonic() > deadline or run.pause(run.stop):
+            raise Stopped.because(
+                "install",
+                f"{package.on}: nobody knows what became of {package.name}: its job was cut off, and {trouble}. "
+                f"Look at {package.on}, then run again: its version will tell.",
+            )
 
 
 def install_package(run: Run, package: FileBorne) -> UpdateRecord:

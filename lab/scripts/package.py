@@ -5,7 +5,7 @@ A package is a file whose last line is JSON (behind ``# `` in a script)::
     {"installs": {"product", "key" (below Uninstall), "version", "files": {path: text}, "hotfix", "registry": {key: {name: value}}},
      "signer": subject of the certificate (Microsoft's where unsaid; null: not signed), "in_use": [pools]}
 
-An installer whose files are ``in_use`` by pools that run fails with 1603, as one does that finds them locked.
+An installer that answers 1641 has asked for a restart of the host itself. One whose files are ``in_use`` by pools that run fails with 1603, as one does that finds them locked.
 
 Faults, on the package's name, its product, or the host: ``package.exit_code`` (``codes``, one after the other;
 ``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer),
@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab.host import Host
+from lab.power import power
 from lab.scripts import JOB_FOLDER, JobCut, ScriptFailure, job, script
 from lab.scripts.library import ROOT, machine_value, set_value
 from lab.scripts.sql import invoke_sql_batches
@@ -37,6 +38,7 @@ UNINSTALL = (
 )
 PROGRAMS = {"msi": "msiexec", "msp": "msiexec", "msu": "wusa", "cab": "dism", "ps1": "powershell"}
 CHILD = "setup.tmp"
+RESTARTS_ITSELF = 1641
 LOG_TAIL = 3000
 
 
@@ -280,6 +282,8 @@ class _Installer:
         if works:
             write_product(self.host, self.installs)
             self.host.event("package.install", **about, exit_code=code)
+        if code == RESTARTS_ITSELF:
+            power(self.host).shutdown_exe(["/r", "/t", "5"])
         return code, []
 
     def _natural(self) -> int:

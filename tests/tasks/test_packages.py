@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,12 @@ class Bench:
     def trail(self, *events: str) -> list[dict[str, Any]]:
         lines = Path(self.papers["audit"]).read_text(encoding="utf-8").splitlines()
         return [each for each in map(json.loads, lines) if each["event"] in events]
+
+    def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def forget(self, product: str) -> None:
         """Uninstall it, behind everybody's back."""
@@ -245,3 +253,34 @@ def test_services_are_stopped_first_and_run_afterwards(bench: Bench) -> None:
         ("service.stop", "Acme Agent"), ("package.start", None), ("service.start", "Acme Agent"),
     ]  # fmt: skip
     assert json.loads(services.read_text())["Acme Agent"]["status"] == "Running"
+
+
+def test_a_host_that_goes_down_under_an_installer(bench: Bench, counted: Callable[[], tuple[int, int]]) -> None:
+    """Nobody knows how it ended: the version is asked for once the host is back, and the same run starts nothing again."""
+    package = bench.package("viewer", after=())
+    bench.declare("package.forks", package.name, seconds=3000)
+    with bench.run("CHG-CUT") as run, ThreadPoolExecutor(1) as beside:
+        installing = beside.submit(install_package, run, package)
+        bench.until(lambda: counted()[0] == 1)
+        httpx.post(f"{bench.papers['control']}/hosts/web01/restart", json={}).raise_for_status()
+        record = installing.result(60)
+    assert record.result == "failed"
+    assert record.remark == "its job was cut off, and no version is there instead of 2.1"
+    with bench.run("CHG-CUT") as run:
+        assert install_package(run, package).result == "failed"
+    assert counted() == (1, 0)
+    with bench.run() as run:
+        assert install_package(run, package).result == "installed"
+    assert counted() == (2, 1)
+
+
+def test_an_installer_that_restarts_its_host(bench: Bench) -> None:
+    """1641: it is in, and the host goes down by itself; that is no failure, whatever the connection says."""
+    package = bench.package("viewer", after=())
+    bench.declare("package.exit_code", package.name, codes=[1641])
+    boots = len(bench.trail("host.boot"))
+    with bench.run() as run:
+        record = install_package(run, package)
+    assert record.result in {"installed", "reboot-pending"}
+    assert record.verified_by == "version 2.1.0"
+    bench.until(lambda: len(bench.trail("host.boot")) > boots)
