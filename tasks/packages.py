@@ -25,7 +25,7 @@ from model.outcome import Stopped
 from model.packages import FileBorne, MsuPackage, SchemaScript, probe_of
 from model.records import UpdateRecord
 from model.reopen import INSTALLING
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, is_over, run_job
 from tasks.progress import tell
 from tasks.run import Run
 
@@ -146,30 +146,38 @@ def _lacks(run: Run, package: FileBorne) -> str:
 
 @contextmanager
 def _services_stopped(run: Run, package: FileBorne) -> Iterator[None]:
-    """Stop the package's services, and start afterwards those that ran before; EngageIP's stay for bring_back."""
-    if not package.services_to_stop:
+    """Stop the package's services, and start afterwards those that ran before; EngageIP's stay for bring_back.
+
+    Where an earlier start of this run has come to the end of the installer, it may only have left them stopped.
+    """
+    names = list(package.services_to_stop)
+    try:
+        if names and not is_over(run, ROUND, package_job(package)):
+            names = _stop_services(run, package, names)
         yield
-        return
-    host = run.hosts[package.on]
-    answer = host.run(
+    finally:
+        if names:
+            _start_again(run, package, names)
+
+
+def _stop_services(run: Run, package: FileBorne, names: list[str]) -> list[str]:
+    """Stop these services and those that depend on them; all of them, in the order of their stopping."""
+    answer = run.hosts[package.on].run(
         "Stop-HostServices",
-        names=list(package.services_to_stop),
+        names=names,
         number=run.number,
         fence=run.fence,
         timeout_seconds=_SERVICE_SECONDS,
         deadline=_SERVICE_SECONDS + 30,
     )
-    try:
-        if not answer["complete"]:
-            stuck = [f"{s['name']} is {s['status']} ({s['error']})" for s in answer["services"] if s["error"]]
-            raise Stopped.because(
-                "install",
-                f"{package.on}: {package.name} was not begun: {'; '.join(stuck)}. Stop it by hand, then run again.",
-            )
-        tell("install", package.on, f"stopped for {package.name}: {', '.join(s['name'] for s in answer['services'])}")
-        yield
-    finally:
-        _start_again(run, package, [s["name"] for s in answer["services"]])
+    if not answer["complete"]:
+        stuck = [f"{s['name']} is {s['status']} ({s['error']})" for s in answer["services"] if s["error"]]
+        raise Stopped.because(
+            "install",
+            f"{package.on}: {package.name} was not begun: {'; '.join(stuck)}. Stop it by hand, then run again.",
+        )
+    tell("install", package.on, f"stopped for {package.name}: {', '.join(s['name'] for s in answer['services'])}")
+    return [s["name"] for s in answer["services"]]
 
 
 def _start_again(run: Run, package: FileBorne, names: list[str]) -> None:

@@ -120,8 +120,10 @@ def test_a_package_goes_in_once(bench: Bench, counted: Callable[[], tuple[int, i
         held = run.hosts["web01"].run("Get-QuiesceState")["quiesce"]["held"]
     assert (first.result, first.verified_by, first.restart) == ("installed", "version 4.2.0", False)
     assert INSTALLING in held
+    stops = len(bench.trail("service.stop"))
     with bench.run("CHG-ONCE") as run:
         assert install_package(run, package).result == "installed"
+    assert len(bench.trail("service.stop")) == stops
     with bench.run() as run:
         assert install_package(run, package).result == "not-needed"
     assert counted() == (1, 1)
