@@ -6,15 +6,15 @@ From its beginning EngageIP may be half-upgraded: what it was, and what it is to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from blocks.sql_errors import SqlServerError
 from blocks.winrm.errors import HostError
 from model.estate import EngageIPUpgrade
 from model.installers import Judgement, is_there, judged_package
 from model.outcome import Stopped
+from model.packages import SchemaScript
 from model.plan import Plan
 from model.records import BackupRecord, UpdateRecord
 from model.upgrade import Upgrade, Versions, half_upgraded, upgrade_section, upgrade_way_back
@@ -181,12 +181,18 @@ def _run_script(run: Run, package: EngageIPUpgrade) -> str | None:
     schema = package.schema_version
     if schema.script is None:
         return None
-    job = _script_job(run, package)
+    job = _script_job(run, package, schema.script)
     begun = is_begun(run, packages.ROUND, job)
     if not begun and reached(_schema_version(run, schema.on, schema.database, schema.sql), package.schema_wanted):
         return None
     if not begun:
-        job = _script_job(run, package, packages.source_secrets(run, schema.script))
+        login = run.credentials[run.estate.sql[schema.on].credentials]
+        secrets = {
+            "username": login.username,
+            "password": login.password,
+            **packages.source_secrets(run, schema.script),
+        }
+        job = replace(job, secrets=secrets)
     try:
         answer = run_job(run, packages.ROUND, job)
     except JobFailed as failed:
@@ -199,21 +205,17 @@ def _run_script(run: Run, package: EngageIPUpgrade) -> str | None:
     return f"batch {answer['done'] + 1} of {answer['batches']} failed: error {first['number']}: {first['message'].rstrip('.')}"
 
 
-def _script_job(run: Run, package: EngageIPUpgrade, source: Mapping[str, Any] | None = None) -> Job:
+def _script_job(run: Run, package: EngageIPUpgrade, script: SchemaScript) -> Job:
     schema = package.schema_version
-    script = schema.script
-    assert script is not None  # noqa: S101 - for the type checker: asked before
-    instance = run.estate.sql[schema.on]
-    login = run.credentials[instance.credentials]
+    instance = run.estate.sql[schema.on].instance
     parameters = {
-        "server": "localhost" if instance.instance == "MSSQLSERVER" else f"localhost\\{instance.instance}",
+        "server": "localhost" if instance == "MSSQLSERVER" else f"localhost\\{instance}",
         "database": schema.database,
         "source": script.source,
         "sha256": script.sha256,
         "proxy": package.proxy or "",
     }
-    secrets = None if source is None else {"username": login.username, "password": login.password, **source}
-    return Job(schema.on, "schema", package.name, "Invoke-SqlScript", parameters, secrets, deadline=_SCRIPT_SECONDS)
+    return Job(schema.on, "schema", package.name, "Invoke-SqlScript", parameters, deadline=_SCRIPT_SECONDS)
 
 
 def _versions(run: Run, package: EngageIPUpgrade) -> Versions:

@@ -1,4 +1,4 @@
-"""Get-PackageVersion, Install-Package and Invoke-SqlScript.
+"""Get-PackageVersion, Save-Package, Install-Package and Invoke-SqlScript.
 
 A package is a file whose last line is JSON (behind ``# `` in a script)::
 
@@ -7,7 +7,7 @@ A package is a file whose last line is JSON (behind ``# `` in a script)::
 
 An installer that answers 1641 has asked for a restart of the host itself. One whose files are ``in_use`` by pools that run fails with 1603, as one does that finds them locked.
 
-Faults, on the package's name, its product, or the host: ``package.exit_code`` (``codes``, one after the other;
+Faults, on the package's name, its product, or the host (the last two also on the file's name): ``package.exit_code`` (``codes``, one after the other;
 ``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer),
 ``package.hangs``, ``package.lies`` (it says that all is well, and installs nothing), ``package.flip_byte`` (on its way to
 the host), ``package.signer`` (``signer``: another subject, null for none).
@@ -29,7 +29,7 @@ from lab.scripts import JOB_FOLDER, JobCut, ScriptFailure, job, script
 from lab.scripts.library import ROOT, machine_value, set_value
 from lab.scripts.sql import invoke_sql_batches
 from lab.scripts.sqlpatch import MICROSOFT, NOT_A_PROGRAM
-from lab.scripts.transfer import Progress, connection_status, digest, open_share, strike
+from lab.scripts.transfer import SECONDS_AT_LEAST, Progress, connection_status, digest, open_share, strike
 
 INSTALL_SECONDS = 45.0
 UNINSTALL = (
@@ -196,7 +196,8 @@ def checked(host: Host, staged: str, parameters: dict[str, Any]) -> tuple[bytes,
         return data, None
     told = read_package(data)
     subject = None if told is None else told.get("signer", MICROSOFT)
-    struck = strike(host, "package.signer", parameters.get("name", ""))
+    file = re.split(r"[\\/]", source)[-1]
+    struck = strike(host, "package.signer", parameters.get("name", ""), file)
     if struck is not None:
         subject = struck.get("signer")
     status = "NotSigned" if subject is None else "Valid"
@@ -357,6 +358,22 @@ def install_package(
         "log_errors": [] if text is None else _log_errors(text),
         "seconds": round(spent),
     }
+
+
+@job("Save-Package")
+def save_package(
+    host: Host, parameters: dict[str, Any], secrets: dict[str, str], progress: Progress, stop: threading.Event
+) -> dict[str, Any]:
+    progress(0, f"fetching {parameters['source']}")
+    if host.clock.sleep(SECONDS_AT_LEAST, stop):
+        raise JobCut
+    staged = receive(host, parameters, secrets)
+    try:
+        data, signer = checked(host, staged, parameters)
+    except ScriptFailure:
+        host.disk.path(staged).unlink()
+        raise
+    return {"path": staged, "size": len(data), "signer": signer}
 
 
 @job("Invoke-SqlScript")

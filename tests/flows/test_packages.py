@@ -151,3 +151,41 @@ def approve(lab: Any, script: Path) -> None:
     changed, count = re.subn(r"(schema-8\.6\.0\.sql\s+sha256: )[0-9a-f]{64}", rf"\g<1>{fresh}", text)
     assert count == 1
     estate.write_text(changed, encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_files_that_were_not_approved_cost_nobody_a_minute(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """A flipped byte, another publisher: told together before anything is stopped; once they are right, the same run goes on."""
+    lab = start_lab("packages")
+    lab.declare("package.flip_byte", "agent-4.2.0.msi")
+    lab.declare("package.signer", "EngageIP-8.6.0.exe", signer="CN=LogiSense, O=Contoso")
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert ran.message.startswith(
+        "acme-packages: stopped at fetch, nothing was installed, everything is up. (1) web01: "
+    )
+    flipped, foreign = ran.report["problems"]
+    assert flipped.startswith(
+        f"web01: {AGENT}: s3://acme-backups/packages/agent-4.2.0.msi is not the file that was approved: its SHA-256 is "
+    )
+    assert (
+        rf"web01: {ENGAGEIP}: \\nas01\billing\packages\EngageIP-8.6.0.exe is not signed by 'LogiSense Corporation'"
+        in foreign
+    )
+    assert "its signature is Valid, its signer 'LogiSense'. Nothing was run." in foreign
+    assert lab.audit("package.start", "service.stop", "quiesce.open") == []
+
+    lab.clear()
+    lab.declare("package.lies", AGENT)
+    again = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert again.type == "FAILED"
+    assert "failed, 5 updates were installed, everything is up." in again.message
+    assert (
+        f"web01: {AGENT} was not installed: the installer answered 0: succeeded, and no version is there"
+        in again.message
+    )
+    found = records(again)
+    assert found[VIEWER]["remark"] == f"not begun: {AGENT} is not in"
+    assert found[ENGAGEIP]["result"] == "installed"

@@ -16,7 +16,7 @@ from lab.faults import Fault
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Get-PackageVersion", "Install-Package", "Invoke-SqlScript"),
+    pytest.mark.telling("Get-PackageVersion", "Install-Package", "Invoke-SqlScript", "Save-Package"),
 ]
 
 CODE = "{2B6C0A0E-5E0C-4B55-9C7B-0D6E1B1C2A11}"
@@ -243,6 +243,36 @@ def test_a_file_that_is_gone_or_too_large(hosts: Any) -> None:
     failure = install(hosts, parameters | {"largest": 100}).agree("line")
     assert (failure["id"], "more than 100 bytes" in failure["message"]) == ("PackageTooLarge", True)
     assert started(hosts) == []
+
+
+def test_a_package_is_brought_ahead_of_its_install(hosts: Any, server: tuple[str, dict[str, Any]]) -> None:
+    """It lies checked in the protected folder, nothing has run, and the install fetches nothing any more."""
+    url, answers = server
+    answers[SIGNED] = (200, package(), None)
+    parameters = from_bucket(hosts)
+    ahead = {name: parameters[name] for name in ("source", "sha256", "publisher")}
+    answer = hosts.call_job("Save-Package", ahead, secrets={"source.url": url + SIGNED}).agree()
+    assert answer == {
+        "path": rf"{STAGING}\{parameters['sha256']}\agent.msi",
+        "size": len(package()),
+        "signer": "Acme Software, Inc.",
+    }
+    assert started(hosts) == []
+    answers.clear()
+    assert install(hosts, parameters, **{"source.url": url + SIGNED}).agree("seconds")["versions_after"] == [VERSION]
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [(package().replace(b"MZ", b"MX"), "PackageChanged"), (package(signer="CN=Contoso"), "PackageSignature")],
+)
+def test_what_must_not_run_shows_ahead_of_its_install(hosts: Any, data: bytes, error: str) -> None:
+    """With the same words, and it does not stay."""
+    parameters = put(hosts, "agent.msi", package() if error == "PackageChanged" else data)
+    put(hosts, "agent.msi", data)
+    ahead = {name: parameters[name] for name in ("source", "sha256", "publisher")}
+    assert hosts.call_job("Save-Package", ahead).agree("line")["id"] == error
+    assert not [file for side in hosts.files() for file in side if file.endswith(".msi")]
 
 
 # Downloads ------------------------------------------------------------------------------------------------------------
