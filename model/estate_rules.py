@@ -291,7 +291,10 @@ def _update_source(data: Any) -> Found:
         return
     source = updates["source"].casefold()
     if source.startswith("\\\\") and not any(source.startswith(f"{share}\\") for share in shares):
-        yield ("updates", "source"), "lies on a share without credentials; add credentials: with the block of that share"
+        yield (
+            ("updates", "source"),
+            "lies on a share without credentials; add credentials: with the block of that share",
+        )
 
 
 def _kbs_agree(data: Any) -> Found:

@@ -258,6 +258,9 @@ TOLD_WHERE_MEANT = {
     "hosts.web01",
     "hosts.web01.roles[0]",
     "sql.sql01.databases[0]",
+    "backup.stores[0]",
+    "updates.packages[1].credentials",
+    "updates.packages[5].schema_version.script.credentials",
     "updates.credentials",
     "updates.packages[0].credentials",
 }
