@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from lab.files import AGENT, ENGAGEIP, VIEWER, FileSpec
+
 INSTALLATION = r"C:\Program Files\LogiSense\EngageIP"
 
 _CLASSIFICATIONS = {
@@ -156,6 +158,8 @@ class LabSpec:
     services: tuple[str, ...] = ("EngageIP Event Manager", "EngageIP Job Service")
     agent_jobs: tuple[str, ...] = ("EngageIP Billing Run",)
     package: PackageSpec | None = PackageSpec()
+    files: tuple[FileSpec, ...] = ()
+    """Packages for the host that runs EngageIP, in their order."""
     sql_version: str = "15.0.4355.3"
     bucket: str = "acme-backups"
     working_folder: str = r"D:\Work"
@@ -205,6 +209,7 @@ PRESETS: dict[str, LabSpec] = {
             "unlocked": [UNLOCKED.kb, UNLOCKED_BY_CUMULATIVE.kb],
         },
     ),
+    "packages": LabSpec("acme-packages", (_SQL01, _WEB01), files=(AGENT, VIEWER, ENGAGEIP)),
     "single": LabSpec(
         "acme-single", (HostSpec("all01", ("mssql", "iis", "app"), (CUMULATIVE, DOTNET, SQL_GDR, DEFENDER)),)
     ),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from blocks.sql_errors import SqlServerError
+from model.estate import MssqlPatch, Package
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
 from model.reboot import pending_verdict, restart_due
@@ -15,6 +15,7 @@ from model.records import HostFacts, LaterUpdate, UpdateRecord
 from model.rounds import judged, newcomers, when_again
 from model.scan import Scan
 from tasks.jobs import is_begun
+from tasks.packages import install_package, package_job, verify_packages
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, sql_patch_job
@@ -47,11 +48,12 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 
     Not where an earlier run of the same key has begun to install: what waits there is what it installed.
     """
-    jobs = [sql_patch_job(run, package) for package in _packages(run, host).values()]
+    packages = _packages(run, host)
+    jobs = [sql_patch_job(run, p) if isinstance(p, MssqlPatch) else package_job(p) for p in packages.values()]
     if any(is_begun(run, 1, job) for job in [*jobs, windows_update_job(run, host, ())]):
         return False
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
-    setup = any(step.update in _packages(run, host) for step in steps)
+    setup = any(isinstance(packages.get(step.update), MssqlPatch) for step in steps)
     verdict = pending_verdict(facts.pending_reboot, before_sql_setup=setup)
     for signal in verdict.signals:
         tell("install", host, f"waits for a restart: {signal}")
@@ -62,19 +64,30 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]) -> Installed:
     """Install exactly these updates of the plan on ``host``: packages first, then Windows updates.
 
-    Raises Stopped where a SQL Server patch has failed; a Windows update that fails is a record, and the rescan decides.
+    Raises Stopped where a SQL Server patch has failed, JobFailed where a package is not what was approved; any other
+    that fails is a record, and of Windows' own the rescan decides.
     """
     packages = _packages(run, host)
-    records = [install_sql_patch(run, packages[s.update], round_number) for s in steps if s.update in packages]
+    records = [_install(run, packages[s.update], round_number) for s in steps if s.update in packages]
     windows = [s for s in steps if s.update not in packages]
     if windows:
         records += install_windows_updates(run, host, round_number, windows)
+    if any(record.restart for record in records):
+        return Installed(tuple(records), restart=True)  # it may be going down by itself: nothing more is asked
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     return Installed(tuple(records), restart_due(records, facts.pending_reboot))
 
 
-def _packages(run: Run, host: str) -> dict[str | None, Any]:
-    return {package.name: package for package in run.estate.updates.packages if package.on == host}
+def _install(run: Run, package: Package, round_number: int) -> UpdateRecord:
+    if isinstance(package, MssqlPatch):
+        return install_sql_patch(run, package, round_number)
+    return install_package(run, package)
+
+
+def _packages(run: Run, host: str) -> dict[str | None, Package]:
+    """The packages of a host; EngageIP's upgrades come once the rounds are over."""
+    upgrades = run.estate.upgrades()
+    return {p.name: p for p in run.estate.updates.packages if p.on == host and p not in upgrades}
 
 
 def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan]) -> Todo:
@@ -124,6 +137,8 @@ def _verify_packages(run: Run, host: str) -> None:
             with suppress(SqlServerError):
                 proof = f"build {run.sql[host].facts().build}"
                 run.journal.replace(record, record.model_copy(update={"verified_by": proof}))
+    packages = _packages(run, host).values()
+    verify_packages(run, host, {p.name: p for p in packages if not isinstance(p, MssqlPatch)})
 
 
 def loops(todo: Todo) -> list[str]:

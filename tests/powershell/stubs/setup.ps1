@@ -1,13 +1,24 @@
 #Requires -Version 5.1
 # Running a SQL Server patch: a package is a file whose last line is JSON ({"build", "kb", "signer"}); setup.json may say
-# {"exit_code", "patches", "summary": false}. What was run goes to setup.log.
+# {"exit_code", "patches", "summary": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
 function Read-StubPackage {
     param([string]$Path)
     $text = [IO.File]::ReadAllText($Path, [Text.Encoding]::GetEncoding(28591)).TrimEnd("`n")
-    try { ConvertFrom-Json -InputObject ($text.Substring($text.LastIndexOf("`n") + 1)) } catch { return }
+    # In a script it is a comment.
+    try { ConvertFrom-Json -InputObject ($text.Substring($text.LastIndexOf("`n") + 1) -replace '^# ') } catch { return }
+}
+
+class SetupStubCertificate {
+    [string]$Subject
+    SetupStubCertificate([string]$subject) { $this.Subject = $subject }
+    [string] GetNameInfo([object]$type, [bool]$issuer) {
+        # A name that holds a comma stands in quotes.
+        if ($this.Subject -match '(^|, )CN=("(?<name>[^"]*)"|(?<name>[^,]*))') { return $Matches.name }
+        return $this.Subject
+    }
 }
 
 function Get-AuthenticodeSignature {
@@ -16,11 +27,12 @@ function Get-AuthenticodeSignature {
     if ($null -eq $package) { return [pscustomobject]@{ Status = 'NotSigned'; SignerCertificate = $null } }
     $signer = Get-StubValue -State $package -Name 'signer'
     if ($null -eq $signer) { $signer = 'CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US' }
-    [pscustomobject]@{ Status = 'Valid'; SignerCertificate = [pscustomobject]@{ Subject = $signer } }
+    [pscustomobject]@{ Status = 'Valid'; SignerCertificate = [SetupStubCertificate]::new($signer) }
 }
 
 function Start-Process {
     param([string]$FilePath, [string[]]$ArgumentList, [switch]$Wait, [switch]$PassThru)
+    if (-not $Wait) { return (Start-StubInstaller -FilePath $FilePath -ArgumentList $ArgumentList) }
     [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "$FilePath $($ArgumentList -join ' ')`n")
     $tool = [IO.Path]::GetFileName($FilePath)
     if ($tool -in @('wusa.exe', 'dism.exe')) { return (Invoke-StubServicing -Tool $tool -ArgumentList $ArgumentList) }
