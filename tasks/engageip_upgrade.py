@@ -215,7 +215,7 @@ def _script_job(run: Run, package: EngageIPUpgrade, script: SchemaScript) -> Job
         "sha256": script.sha256,
         "proxy": package.proxy or "",
     }
-    return Job(schema.on, "schema", package.name, "Invoke-SqlScript", parameters, deadline=_SCRIPT_SECONDS)
+    return Job(schema.on, packages.SCHEMA_STEP, package.name, "Invoke-SqlScript", parameters, deadline=_SCRIPT_SECONDS)
 
 
 def _versions(run: Run, package: EngageIPUpgrade) -> Versions:

@@ -34,6 +34,8 @@ from tasks.step import step
 
 ROUND = 1
 """A package goes in once; the number is part of its job's id, which a later start of the same run finds again."""
+SCHEMA_STEP = "schema"
+"""The step of the job that runs an upgrade's T-SQL script."""
 _FETCHING = timedelta(hours=1)
 """What a job may take for the file, besides the package's own deadline."""
 _URL_LIFETIME = timedelta(hours=2)
@@ -157,7 +159,9 @@ def _files_of(run: Run, host: str) -> Iterator[tuple[str, FileBorne | SchemaScri
         if wanted and not is_there(package, version_of(run, package)):
             yield package.name, package, package.publisher or ""
         schema = package.schema_version if isinstance(package, EngageIPUpgrade) else None
-        if schema is not None and schema.script is not None and schema.on == host:
+        if schema is None or schema.script is None or schema.on != host:
+            continue
+        if not is_begun(run, ROUND, Job(host, SCHEMA_STEP, package.name, "Invoke-SqlScript", {})):
             yield f"schema of {package.name}", schema.script, ""
 
 
