@@ -14,6 +14,9 @@ from lab.shell import bind
 from lab.shipped import Shipped
 
 SHIPPED = Shipped()
+NOT_BEGUN = 2
+"""Exit code for a job that was withdrawn, or has begun before: a job begins once, whoever starts its task."""
+FULL = "FullLanguage"
 
 
 def launch(host: Host, folder: str, stop: threading.Event) -> int:
@@ -31,12 +34,18 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     def progress(percent: int, message: str) -> None:
         save("progress.json", {"percent": percent, "message": message, "at": now()})
 
+    if job["state"] != "created":
+        return NOT_BEGUN
     code = 1
     try:
+        _need_full_language(host)
         _read_checked(host, folder, job, "library.ps1", job["library_sha256"])
         text = _read_checked(host, folder, job, "script.ps1", job["sha256"])
-        job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
-        save("job.json", job)
+        with host.lock:
+            if read_json(host, rf"{folder}\job.json")["state"] != "created":
+                return NOT_BEGUN
+            job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
+            save("job.json", job)
         host.event("job.start", id=job["id"], script=job["script"])
         parameters = read_json(host, rf"{folder}\parameters.json")
         secrets = unprotect(host, secrets_file.read_bytes()) if secrets_file.exists() else None
@@ -56,6 +65,13 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     save("job.json", job | {"ended": now()})
     host.event("job.end", id=job["id"], script=job["script"], state=job["state"])
     return code
+
+
+def _need_full_language(host: Host) -> None:
+    language = host.read("policies.json").get("language", FULL)
+    if language != FULL:
+        message = f"PowerShell runs in {language} here, and needs FullLanguage. Nothing was run."
+        raise ScriptFailure(message, "LanguageMode", "LanguageMode", 0)
 
 
 def _recognise(job: dict[str, Any], text: str, parameters: dict[str, Any]) -> tuple[Job, dict[str, Any]]:

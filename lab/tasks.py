@@ -2,8 +2,10 @@
 
 Its state is ``tasks.json``, as the PowerShell engine of the tests keeps it. A started task waits its turn (queued), then
 runs in a thread; what ends it from outside (a boot, a stop, its time limit) sets its stop event, and the task's result
-is 267014. Faults: ``task.queued`` {seconds} keeps it waiting, ``task.blocked`` kills its PowerShell at once, as some
-endpoint protection does: the job's files are there, the task has ended with 1, and nothing ever ran.
+is 267014. Faults, on a host: ``task.queued`` {seconds} keeps it waiting (for ever where none are said), ``task.start_delay``
+{seconds} is a scheduler that takes its time before it even says so: the task looks as if nobody had started it.
+``task.blocked`` kills its PowerShell at once, as some endpoint protection does: the job's files are there, the task has
+ended with 1, and nothing ever ran. ``task.refused`` {result} is a start that Windows refuses (0x80070569 unless said).
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from lab.scripts import JobCut
 RUNNING, NEVER_RAN, ENDED, QUEUED = 267009, 267011, 267014, 267045
 START_DELAY = 0.5
 """Seconds of lab time between Start-ScheduledTask and the task's first act."""
+NO_BATCH_LOGON = 0x80070569
+FOREVER = 1e9
 
 
 @dataclass
 class _Run:
     stop: threading.Event = field(default_factory=threading.Event)
+    delay: dict[str, Any] | None = None
     thread: threading.Thread | None = None
 
 
@@ -62,7 +67,9 @@ class Tasks:
             if name in self._runs:
                 return
             run = self._runs[name] = _Run()
-            self._note(name, "Queued", last_run=datetime.now().astimezone().isoformat())
+            run.delay = self.host.faults.strike("task.start_delay", self.host.name)
+            if run.delay is None:
+                self._queue(name)
         run.thread = threading.Thread(target=self._run, args=(name, run), name=f"{self.host.name}{name}", daemon=True)
         run.thread.start()
 
@@ -85,10 +92,18 @@ class Tasks:
         if run.thread is not None and run.thread is not threading.current_thread():
             run.thread.join(5)
 
+    def unregister(self, name: str) -> None:
+        """Forget a task that does not run; nothing where there is none."""
+        with self.host.edit("tasks.json") as tasks:
+            tasks.pop(name, None)
+
     def shutdown(self) -> None:
         """The machine goes down: what runs is cut."""
         for name in list(self._runs):
             self.stop(name)
+
+    def _queue(self, name: str) -> None:
+        self._note(name, "Queued", last_run=datetime.now().astimezone().isoformat())
 
     def _note(self, name: str, state: str, **more: Any) -> None:
         with self.host.edit("tasks.json") as tasks:
@@ -96,11 +111,23 @@ class Tasks:
 
     def _run(self, name: str, run: _Run) -> None:
         host = self.host
-        queued = host.faults.strike("task.queued", host.name) or {}
-        if host.clock.sleep(START_DELAY + float(queued.get("seconds", 0)), run.stop):
+        if run.delay is not None:
+            if host.clock.sleep(float(run.delay.get("seconds", 60)), run.stop):
+                return
+            with host.lock:
+                if not run.stop.is_set():
+                    self._queue(name)
+        queued = host.faults.strike("task.queued", host.name)
+        waits = 0.0 if queued is None else float(queued.get("seconds", FOREVER))
+        if host.clock.sleep(START_DELAY + waits, run.stop):
             return
+        refused = host.faults.strike("task.refused", host.name)
         with host.lock:
             if run.stop.is_set():
+                return
+            if refused is not None:
+                self._runs.pop(name, None)
+                self._note(name, "Ready", result=int(str(refused.get("result", NO_BATCH_LOGON)), 0))
                 return
             self._note(name, "Running")
         task = host.read("tasks.json")[name]

@@ -19,8 +19,9 @@ if ($null -eq $ids) {
     $ids = @()
     $folder = "$(Get-PatchingRoot)\jobs"
     if ([IO.Directory]::Exists($folder)) {
+        # What somebody else has put there is no job of this host.
         $ids = @(Get-ChildItem -LiteralPath $folder -Directory -Force | ForEach-Object { $_.Name } |
-                Where-Object { (Test-JobId -Id $_) -and [IO.File]::Exists("$folder\$_\job.json") })
+                Where-Object { (Test-JobId -Id $_) -and [IO.File]::Exists("$folder\$_\job.json") -and $null -eq (Get-FolderFault -Path "$folder\$_") })
         # Sort-Object goes by the host's language, which treats '-' and '.' in ways of its own.
         [Array]::Sort($ids, [StringComparer]::OrdinalIgnoreCase)
     }

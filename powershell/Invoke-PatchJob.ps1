@@ -5,7 +5,8 @@ The launcher of a job: what its scheduled task runs, as <folder>\launcher.ps1.
 .DESCRIPTION
 Runs script.ps1 with the library only when both still have the hashes in job.json, and writes what became of it there:
 running, then succeeded with the result or failed with the error. Exit code 0 or 1. A job that a boot or a kill cuts
-stays 'running', with the boot it ran in.
+stays 'running', with the boot it ran in. A job begins once: one that has begun before, or was withdrawn, is left as it
+is, whoever starts its task (exit code 2).
 #>
 [CmdletBinding()]
 param(
@@ -14,6 +15,18 @@ param(
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
+
+if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') {
+    # Cmdlets are all that works here: no methods, no types.
+    $job = Get-Content -LiteralPath "$Folder\job.json" -Raw -Encoding UTF8 | ConvertFrom-Json
+    if ($job.state -ne 'created') { exit 2 }
+    $job.state = 'failed'
+    $job.ended = "$((Get-Date).ToUniversalTime().ToString('s'))Z"
+    $job.error = @{ type = 'LanguageMode'; message = "PowerShell runs in $($ExecutionContext.SessionState.LanguageMode) here, and needs FullLanguage. Nothing was run."; hresult = 0; script = $job.script; line = 0; id = 'LanguageMode' }
+    Set-Content -LiteralPath "$Folder\job.json" -Value (ConvertTo-Json -InputObject $job -Depth 12 -Compress) -Encoding UTF8
+    if (Test-Path -LiteralPath "$Folder\secrets.bin") { Remove-Item -LiteralPath "$Folder\secrets.bin" -Force }
+    exit 1
+}
 $utf8 = New-Object Text.UTF8Encoding($false)
 
 function Save-Job {
@@ -49,7 +62,13 @@ function Read-Checked {
     $utf8.GetString($bytes)
 }
 
-$job = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText("$Folder\job.json", $utf8))
+function Read-Job {
+    <# .SYNOPSIS job.json as it is now. #>
+    ConvertFrom-Json -InputObject ([IO.File]::ReadAllText("$Folder\job.json", $utf8))
+}
+
+$job = Read-Job
+if ($job.state -ne 'created') { exit 2 }
 $secretsFile = "$Folder\secrets.bin"
 # Write-JobProgress of the library looks for this name.
 $PatchJobFolder = $Folder
@@ -57,10 +76,17 @@ $code = 1
 try {
     . ([ScriptBlock]::Create((Read-Checked -Name 'library.ps1' -Hash $job.library_sha256)))
     $work = [ScriptBlock]::Create((Read-Checked -Name 'script.ps1' -Hash $job.sha256))
-    $job.boot = Initialize-BootId
-    $job.started = Get-IsoNow
-    $job.state = 'running'
-    Save-Job
+    $boot = Initialize-BootId
+    # The lock, so that whoever withdraws a job knows whether it has begun.
+    $mine = Use-Lock -LockName 'jobs' -PatienceSeconds 60 -Work {
+        if ((Read-Job).state -ne 'created') { return $false }
+        $job.boot = $boot
+        $job.started = Get-IsoNow
+        $job.state = 'running'
+        Save-Job
+        $true
+    }
+    if (-not $mine) { exit 2 }
     $arguments = @{}
     foreach ($one in (Read-JsonFile -Path "$Folder\parameters.json").PSObject.Properties) { $arguments[$one.Name] = $one.Value }
     if ([IO.File]::Exists($secretsFile)) {

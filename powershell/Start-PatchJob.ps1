@@ -1,8 +1,10 @@
 #Requires -Version 5.1
 <#
 .SYNOPSIS
-Starts a job, once: a job of this id that was started before is adopted as it is, whatever became of it.
+Starts a job, once: a job of this id that has begun before is adopted as it is, whatever became of it.
 .DESCRIPTION
+One that nothing has begun (the call that made it was cut off, its task was refused, it was withdrawn) is started; so is
+one that was stopped, since only what may safely be done again is ever stopped, and one that has ended where 'again' says so.
 Writes the job's files into a protected folder and runs them as a scheduled task (SYSTEM). Answers {adopted, started,
 job}: 'adopted' when the host knew the job, 'started' when this call started its task, and the facts of Get-PatchJob.
 'parameters' are those of the job's script, 'secrets' a flat object of texts that the script gets as its parameter
@@ -21,7 +23,8 @@ param(
     [Parameter(Mandatory = $true)]$parameters,
     $secrets = $null,
     [Parameter(Mandatory = $true)][int]$deadline_seconds,
-    [Parameter(Mandatory = $true)][int]$fence
+    [Parameter(Mandatory = $true)][int]$fence,
+    [bool]$again = $false
 )
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
@@ -43,18 +46,23 @@ if ($null -ne $secrets -and $secrets -isnot [hashtable]) {
 
 # Two runs that start the same job at the same moment: one makes it, the other finds it.
 Use-Lock -LockName 'jobs' -Work {
+    Initialize-JobFolder -Id $id
     $facts = Get-JobFact -Id $id
-    $adopted = $facts.exists
-    # Made but never run: the first call died half-way. Its task is made again and started.
-    $started = -not $adopted -or ($facts.job.state -eq 'created' -and $facts.task_result -in @($null, 267011L) -and $facts.task_state -notin @('Running', 'Queued'))
+    $idle = $facts.task_state -notin @('Running', 'Queued')
+    $undone = $facts.exists -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
+    $adopted = $facts.exists -and -not ($idle -and ($undone -or ($again -and $facts.job.state -ne 'created')))
+    $started = -not $adopted -or ($idle -and $facts.job.state -eq 'created')
     if (-not $adopted) {
-        $null = [IO.Directory]::CreateDirectory($folder)
+        if ([IO.File]::Exists("$folder\progress.json")) { [IO.File]::Delete("$folder\progress.json") }
         foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
         Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
-        if ($null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
+    }
+    # Those of a call that was cut off may have run out since.
+    if ($started -and $null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
+    if (-not $adopted) {
         # Last, since it is what makes the job exist.
         Write-JsonFile -Path "$folder\job.json" -Value ([ordered]@{
-                id = $id; script = $script; sha256 = $sha256; library_sha256 = $library_sha256; state = 'created'
+                id = $id; script = $script; sha256 = $sha256; library_sha256 = $library_sha256; launcher_sha256 = $launcher_sha256; state = 'created'
                 created = Get-IsoNow; started = $null; ended = $null; boot = $null; fence = $fence; result = $null; error = $null
             })
     }

@@ -1,4 +1,4 @@
-"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob.
+"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob, Remove-PatchJob.
 
 The task scheduler is the host's part ``tasks`` (``lab.tasks``); what it runs is told in ``lab.launcher``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from typing import Any
 
 from lab.host import Host
@@ -15,6 +16,7 @@ from lab.scripts.library import (
     ROOT,
     assert_fence,
     boot_id,
+    folder_fault,
     initialize_root,
     now,
     protect,
@@ -25,7 +27,7 @@ from lab.scripts.library import (
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
-NEVER_RAN = 267011
+WAITING = ("Running", "Queued")
 
 
 def job_folder(job_id: str) -> str:
@@ -36,8 +38,10 @@ def job_folder(job_id: str) -> str:
 
 
 def job_facts(host: Host, job_id: str) -> dict[str, Any]:
-    """What is known of a job, undecided."""
+    """What is known of a job, undecided; what somebody else has put there is refused."""
     folder = job_folder(job_id)
+    if host.disk.path(folder).exists() and (fault := folder_fault(host, folder)) is not None:
+        raise fault
     state, result = host.parts["tasks"].info(TASKS + job_id) or (None, None)
     job = read_json(host, rf"{folder}\job.json")
     return {
@@ -56,8 +60,8 @@ def get_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     ids = parameters.get("ids")
     if ids is None:
         folder = host.disk.path(rf"{ROOT}\jobs")
-        found = (file.parent.name for file in folder.glob("*/job.json"))
-        ids = sorted(filter(JOB_ID.fullmatch, found), key=str.upper)
+        found = filter(JOB_ID.fullmatch, (file.parent.name for file in folder.glob("*/job.json")))
+        ids = sorted((name for name in found if folder_fault(host, job_folder(name)) is None), key=str.upper)
     return {"boot_id": boot_id(host), "jobs": [job_facts(host, job_id) for job_id in ids]}
 
 
@@ -80,20 +84,19 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         message = f"The secrets of job {job_id} must be one flat object of texts. Nothing was started."
         raise ScriptFailure(message, "JobSecrets")
     with host.lock:
+        _initialize_folder(host, job_id)
         facts = job_facts(host, job_id)
-        adopted = facts["exists"]
-        started = not adopted or (
-            facts["job"]["state"] == "created"
-            and facts["task_result"] in (None, NEVER_RAN)
-            and facts["task_state"] not in ("Running", "Queued")
-        )
+        adopted = facts["exists"] and not _begun_anew(facts, again=parameters.get("again", False))
+        idle = facts["task_state"] not in WAITING
+        started = not adopted or (idle and facts["job"]["state"] == "created")
         if not adopted:
-            host.disk.path(folder).mkdir(parents=True, exist_ok=True)
+            host.disk.path(rf"{folder}\progress.json").unlink(missing_ok=True)
             for file, (text, _) in texts.items():
                 write_file(host, rf"{folder}\{file}", text.encode())
             write_json(host, rf"{folder}\parameters.json", parameters["parameters"])
-            if secrets is not None:
-                write_file(host, rf"{folder}\secrets.bin", protect(host, secrets))
+        if started and secrets is not None:
+            write_file(host, rf"{folder}\secrets.bin", protect(host, secrets))
+        if not adopted:
             write_json(host, rf"{folder}\job.json", _created(parameters))
         if started:
             tasks = host.parts["tasks"]
@@ -110,8 +113,27 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     return {"adopted": adopted, "started": started, "job": job_facts(host, job_id)}
 
 
+def _initialize_folder(host: Host, job_id: str) -> None:
+    """Make the folder of a job, or refuse the one that is there with all in it."""
+    folder = job_folder(job_id)
+    for path in (folder.rpartition("\\")[0], folder):
+        if host.disk.path(path).exists() and (fault := folder_fault(host, path)) is not None:
+            raise fault
+    host.disk.path(folder).mkdir(parents=True, exist_ok=True)
+    for file in sorted(host.disk.path(folder).iterdir()):
+        if (fault := folder_fault(host, rf"{folder}\{file.name}")) is not None:
+            raise fault
+
+
+def _begun_anew(facts: dict[str, Any], *, again: bool) -> bool:
+    """Whether a job that is there is made once more: it was stopped or withdrawn, or has ended and is asked for again."""
+    job = facts["job"]
+    undone = job["state"] == "failed" and (job["error"] or {}).get("id") in ("JobStopped", "JobWithdrawn")
+    return facts["task_state"] not in WAITING and (undone or (again and job["state"] != "created"))
+
+
 def _created(parameters: dict[str, Any]) -> dict[str, Any]:
-    names = ("id", "script", "sha256", "library_sha256")
+    names = ("id", "script", "sha256", "library_sha256", "launcher_sha256")
     empty = dict.fromkeys(("started", "ended", "boot"))
     head = {name: parameters[name] for name in names} | {"state": "created", "created": now()} | empty
     return head | {"fence": parameters["fence"], "result": None, "error": None}
@@ -120,23 +142,52 @@ def _created(parameters: dict[str, Any]) -> dict[str, Any]:
 @script("Stop-PatchJob")
 def stop_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     job_id = parameters["id"]
-    folder = job_folder(job_id)
     initialize_root(host)
     assert_fence(host, parameters["fence"])
-    stopped = False
-    facts = job_facts(host, job_id)
-    if facts["exists"] and facts["job"]["state"] in ("created", "running"):
-        if facts["task_state"] is not None:
-            host.parts["tasks"].stop(TASKS + job_id)
-        with host.lock:
-            job = read_json(host, rf"{folder}\job.json")
-            if job["state"] in ("created", "running"):
-                failure = ScriptFailure(
-                    f"Job {job_id} was stopped.", "JobStopped", "System.OperationCanceledException", -2146233029
-                )
-                job |= {"state": "failed", "ended": now(), "error": failure.error(job["script"], line=0)}
-                write_json(host, rf"{folder}\job.json", job)
-                stopped = True
-                host.event("job.stop", id=job_id, script=job["script"])
-        host.disk.path(rf"{folder}\secrets.bin").unlink(missing_ok=True)
+    job_facts(host, job_id)
+    stopped = _end_job(host, job_id, "created", "JobWithdrawn", f"Job {job_id} was withdrawn before it began.")
+    if stopped:
+        host.parts["tasks"].stop(TASKS + job_id)
+    elif parameters.get("begun") and (job_facts(host, job_id)["job"] or {}).get("state") == "running":
+        host.parts["tasks"].stop(TASKS + job_id)
+        stopped = _end_job(host, job_id, "running", "JobStopped", f"Job {job_id} was stopped.")
     return {"stopped": stopped, "job": job_facts(host, job_id)}
+
+
+def _end_job(host: Host, job_id: str, state: str, error_id: str, message: str) -> bool:
+    """End the job in job.json where it is still in that state; whether it was."""
+    folder = job_folder(job_id)
+    with host.lock:
+        job = read_json(host, rf"{folder}\job.json")
+        if job is None or job["state"] != state:
+            return False
+        failure = ScriptFailure(message, error_id, "System.OperationCanceledException", -2146233029)
+        job |= {"state": "failed", "ended": now(), "error": failure.error(job["script"], line=0)}
+        write_json(host, rf"{folder}\job.json", job)
+        host.disk.path(rf"{folder}\secrets.bin").unlink(missing_ok=True)
+        host.event("job.stop" if error_id == "JobStopped" else "job.withdraw", id=job_id, script=job["script"])
+        return True
+
+
+def _remove_job(host: Host, job_id: str) -> None:
+    with host.lock:
+        if job_facts(host, job_id)["task_state"] in WAITING:
+            raise ScriptFailure("it has not ended", "JobRuns")
+        host.parts["tasks"].unregister(TASKS + job_id)
+        shutil.rmtree(host.disk.path(job_folder(job_id)), ignore_errors=True)
+    host.event("job.remove", id=job_id)
+
+
+@script("Remove-PatchJob")
+def remove_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    initialize_root(host)
+    assert_fence(host, parameters["fence"])
+    removed: list[str] = []
+    failed: list[dict[str, str]] = []
+    for job_id in parameters["ids"]:
+        try:
+            _remove_job(host, job_id)
+            removed.append(job_id)
+        except ScriptFailure as failure:
+            failed.append({"id": job_id, "error": failure.message})
+    return {"removed": removed, "failed": failed}

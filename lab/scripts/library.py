@@ -57,25 +57,30 @@ def write_file(host: Host, path: str, data: bytes) -> None:
         fresh.replace(host.disk.path(path))
 
 
+def folder_fault(host: Host, path: str) -> ScriptFailure | None:
+    """Why a folder, or a file in it, cannot be ours; None where it can."""
+    if host.disk.path(path).is_symlink():
+        message = f"{path} is a link to another place. Remove it: patching makes the folder itself."
+        return ScriptFailure(message, "FolderIsLink")
+    if host.read("acl.json").get(path, {"owner": "BA"})["owner"] not in ("SY", "BA"):
+        message = (
+            f"{path} belongs neither to SYSTEM nor to Administrators. Look at what is in it, then remove it: "
+            "patching makes the folder itself."
+        )
+        return ScriptFailure(message, "FolderOwner")
+    return None
+
+
 def initialize_root(host: Host, path: str = ROOT) -> None:
     """Make the folder that only SYSTEM and Administrators may write to, or refuse the one that is there.
 
     ``acl.json`` keeps owner and protection of folders: ``{path: {"owner": "BA", "protected": true}}``.
     """
     with host.lock, host.edit("acl.json") as acl:
-        folder = host.disk.path(path)
-        if folder.is_symlink():
-            message = f"{path} is a link to another place. Remove it: patching makes the folder itself."
-            raise ScriptFailure(message, "FolderIsLink")
-        folder.mkdir(parents=True, exist_ok=True)
-        entry = acl.get(path, {"owner": "BA", "protected": False})
-        if entry["owner"] not in ("SY", "BA"):
-            message = (
-                f"{path} belongs neither to SYSTEM nor to Administrators. Look at what is in it, then remove it: "
-                "patching makes the folder itself."
-            )
-            raise ScriptFailure(message, "FolderOwner")
-        if entry["protected"]:
+        host.disk.path(path).mkdir(parents=True, exist_ok=True)
+        if (fault := folder_fault(host, path)) is not None:
+            raise fault
+        if acl.get(path, {}).get("protected"):
             return
         if (code := acl.get("@icacls")) is not None:
             message = (

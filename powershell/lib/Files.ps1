@@ -105,9 +105,9 @@ function Use-Lock {
     .SYNOPSIS Does work that only one process on this host may do at a time.
     .DESCRIPTION The lock is the open handle, not the file's being there: nothing is left to clear up after a crash.
     #>
-    param([Parameter(Mandatory = $true)][string]$LockName, [Parameter(Mandatory = $true)][ScriptBlock]$Work)
+    param([Parameter(Mandatory = $true)][string]$LockName, [Parameter(Mandatory = $true)][ScriptBlock]$Work, [int]$PatienceSeconds = 10)
     $lockPath = "$(Get-PatchingRoot)\$LockName.lock"
-    $lockStream = Invoke-Retry -Work { [IO.File]::Open($lockPath, [IO.FileMode]::OpenOrCreate, [IO.FileAccess]::ReadWrite, [IO.FileShare]::None) }
+    $lockStream = Invoke-Retry -RetrySeconds $PatienceSeconds -Work { [IO.File]::Open($lockPath, [IO.FileMode]::OpenOrCreate, [IO.FileAccess]::ReadWrite, [IO.FileShare]::None) }
     try { & $Work }
     finally { $lockStream.Dispose() }
 }

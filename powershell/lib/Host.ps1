@@ -14,6 +14,23 @@ function Invoke-Native {
     [pscustomobject]@{ code = $LASTEXITCODE; text = ($lines -join "`n").Trim() }
 }
 
+function Get-FolderFault {
+    <#
+    .SYNOPSIS Why a folder, or a file in it, cannot be ours, as an error to throw; $null where it can.
+    .DESCRIPTION Plain users may make folders below %ProgramData%, and whoever makes one owns it.
+    #>
+    param([Parameter(Mandatory = $true)][string]$Path)
+    $item = Get-Item -LiteralPath $Path -Force
+    if ($item.Attributes -band [IO.FileAttributes]::ReparsePoint) {
+        return (New-Failure -Id 'FolderIsLink' -Message "$Path is a link to another place. Remove it: patching makes the folder itself.")
+    }
+    # SDDL names the owner whatever the language: SY is SYSTEM (S-1-5-18), BA is Administrators (S-1-5-32-544).
+    if ((Get-Acl -LiteralPath $Path).Sddl -notmatch '^O:(SY|BA)(G:|D:|$)') {
+        return (New-Failure -Id 'FolderOwner' -Message "$Path belongs neither to SYSTEM nor to Administrators. Look at what is in it, then remove it: patching makes the folder itself.")
+    }
+    return $null
+}
+
 function Initialize-ProtectedFolder {
     <#
     .SYNOPSIS A folder that only SYSTEM and Administrators may write to; made where it is absent.
@@ -23,16 +40,9 @@ function Initialize-ProtectedFolder {
     param([Parameter(Mandatory = $true)][string]$Path)
     $fresh = -not [IO.Directory]::Exists($Path)
     if ($fresh) { $null = [IO.Directory]::CreateDirectory($Path) }
-    $item = Get-Item -LiteralPath $Path -Force
-    if ($item.Attributes -band [IO.FileAttributes]::ReparsePoint) {
-        throw (New-Failure -Id 'FolderIsLink' -Message "$Path is a link to another place. Remove it: patching makes the folder itself.")
-    }
-    # SDDL names the owner whatever the language: SY is SYSTEM (S-1-5-18), BA is Administrators (S-1-5-32-544).
-    $sddl = (Get-Acl -LiteralPath $Path).Sddl
-    if ($sddl -notmatch '^O:(SY|BA)(G:|D:|$)') {
-        throw (New-Failure -Id 'FolderOwner' -Message "$Path belongs neither to SYSTEM nor to Administrators. Look at what is in it, then remove it: patching makes the folder itself.")
-    }
-    if ($sddl -match 'D:P') { return }
+    $fault = Get-FolderFault -Path $Path
+    if ($null -ne $fault) { throw $fault }
+    if ((Get-Acl -LiteralPath $Path).Sddl -match 'D:P') { return }
     foreach ($arguments in @(
             @($Path, '/setowner', '*S-1-5-32-544'),
             @($Path, '/inheritance:r', '/grant:r', '*S-1-5-18:(OI)(CI)F', '*S-1-5-32-544:(OI)(CI)F'))) {

@@ -19,9 +19,16 @@ function Get-JobFolder {
 }
 
 function Get-JobFact {
-    <# .SYNOPSIS What is known of a job, undecided: its files, its task, its boot. #>
+    <#
+    .SYNOPSIS What is known of a job, undecided: its files, its task, its boot.
+    .DESCRIPTION What lies in a folder that somebody else has made is not believed: it is refused.
+    #>
     param([Parameter(Mandatory = $true)][string]$Id)
     $folder = Get-JobFolder -Id $Id
+    if ([IO.Directory]::Exists($folder)) {
+        $fault = Get-FolderFault -Path $folder
+        if ($null -ne $fault) { throw $fault }
+    }
     # The task first: a job that ends in between then shows as running with its end written, never the other way round.
     $state = $null
     $result = $null
@@ -42,6 +49,26 @@ function Get-JobFact {
         task_state = $state
         task_result = $result
         boot_id = Get-BootId
+    }
+}
+
+function Initialize-JobFolder {
+    <#
+    .SYNOPSIS The folder of a job; one that was there is refused with all in it unless it can be ours.
+    .DESCRIPTION It inherits the root's protection; a file that is replaced keeps its owner, and who may write to it.
+    #>
+    param([Parameter(Mandatory = $true)][string]$Id)
+    $folder = Get-JobFolder -Id $Id
+    foreach ($path in @([IO.Path]::GetDirectoryName($folder), $folder)) {
+        if ([IO.Directory]::Exists($path)) {
+            $fault = Get-FolderFault -Path $path
+            if ($null -ne $fault) { throw $fault }
+        }
+    }
+    $null = [IO.Directory]::CreateDirectory($folder)
+    foreach ($item in @(Get-ChildItem -LiteralPath $folder -Force)) {
+        $fault = Get-FolderFault -Path $item.FullName
+        if ($null -ne $fault) { throw $fault }
     }
 }
 

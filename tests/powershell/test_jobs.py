@@ -16,9 +16,15 @@ import lab.scripts
 from lab.faults import Fault
 from lab.shipped import Shipped
 
-pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob")]
+pytestmark = [
+    pytest.mark.lookalike,
+    pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob"),
+]
 
 ROOT = "C/ProgramData/EngageIPPatching"
+ID = "run.1.echo.x"
+FOLDER = r"C:\ProgramData\EngageIPPatching\jobs" + f"\\{ID}"
+PLAIN_USER = "S-1-5-21-1004336348-1177238915-682003330-1001"
 TASK = "\\EngageIPPatching\\"
 VOLATILE = ("created", "started", "ended", "boot", "boot_id", "at", "line")
 POWERSHELL = Path(__file__).resolve().parent.parent.parent / "powershell"
@@ -265,14 +271,183 @@ def test_stopping(twin: Callable[..., Any], job_document: Any, phase: str) -> No
         if phase == "ended":
             hosts.wait("run.1.echo.x")
         _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.x/progress.json")))
-    answer = hosts.run("Stop-PatchJob", {"id": "run.1.echo.x", "fence": 1}).agree(*VOLATILE)
+    answer = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True}).agree(*VOLATILE)
     assert answer["stopped"] is (phase == "running")
     if phase == "running":
         assert answer["job"]["job"]["error"]["id"] == "JobStopped"
         assert answer["job"]["task_result"] == 267014
     if phase == "ended":
         assert answer["job"]["job"]["state"] == "succeeded"
-    assert hosts.run("Stop-PatchJob", {"id": "run.1.echo.x", "fence": 1}).agree(*VOLATILE)["stopped"] is False
+    again = {"id": ID, "fence": 1, "begun": True}
+    assert hosts.run("Stop-PatchJob", again).agree(*VOLATILE)["stopped"] is False
+
+
+def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document: Any) -> None:
+    """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, seconds=1))
+    _until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    assert hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE, "message", "percent")["stopped"] is False
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+
+
+def test_a_withdrawn_job_never_begins(twin: Callable[..., Any], job_document: Any) -> None:
+    """Its task may still be started, by hand or because it was queued: the launcher finds the job ended, and leaves it.
+
+    A later start begins it anew, since nothing of it has run.
+    """
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
+    hosts.wait(ID)
+    _as_made(hosts)
+    hosts.put(f"{ROOT}/jobs/{ID}/secrets.bin", b"sealed")
+    withdrawn = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
+    assert (withdrawn["stopped"], withdrawn["job"]["job"]["error"]["id"]) == (True, "JobWithdrawn")
+    assert "secrets.bin" not in str(hosts.files())
+    before = hosts.json(f"{ROOT}/jobs/{ID}/job.json")
+    _start_task(hosts)
+    assert hosts.wait(ID).agree(*VOLATILE)["task_result"] == 2
+    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json") == before
+    assert hosts.json(f"{ROOT}/jobs/{ID}/progress.json") == (None, None)
+    anew = hosts.run("Start-PatchJob", order(job_document))
+    for side in (anew.engine["value"], anew.lab["value"]):
+        assert (side["adopted"], side["started"]) == (False, True)
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+
+
+def test_a_job_begins_once(twin: Callable[..., Any], job_document: Any) -> None:
+    """Somebody clicks 'Run' on an old task in the Task Scheduler: what it has done is not done again."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document))
+    hosts.wait(ID)
+    before = hosts.json(f"{ROOT}/jobs/{ID}/job.json")
+    _start_task(hosts)
+    assert hosts.wait(ID).agree(*VOLATILE)["task_result"] == 2
+    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json") == before
+
+
+def test_a_stopped_job_is_begun_anew(twin: Callable[..., Any], job_document: Any) -> None:
+    """Only what may safely be done again is stopped; so the next run of the same key is not stuck with its end."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, seconds=30))
+    _until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
+    anew = hosts.run("Start-PatchJob", order(job_document))
+    for side in (anew.engine["value"], anew.lab["value"]):
+        assert (side["adopted"], side["started"], side["job"]["progress"]) == (False, True, None)
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("fail", ["", "no"])
+def test_what_has_ended_is_done_again_only_where_that_is_said(
+    twin: Callable[..., Any], job_document: Any, fail: str
+) -> None:
+    """The canary proves something about now: 'again' makes it anew in its own folder, with what is given now."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, fail=fail))
+    hosts.wait(ID)
+    anew = hosts.run("Start-PatchJob", order(job_document, text="again") | {"again": True})
+    for side in (anew.engine["value"], anew.lab["value"]):
+        assert (side["adopted"], side["started"]) == (False, True)
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["result"]["text"] == "again"
+
+
+@pytest.mark.parametrize("lasts", [267011, 267014, 1, 0x80070569])
+def test_a_job_that_nothing_has_begun_is_started(twin: Callable[..., Any], job_document: Any, lasts: int) -> None:
+    """Its start was cut off, a boot ended its queue, or Windows refused it: nothing has run, so the next call starts it."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document))
+    hosts.wait(ID)
+    _as_made(hosts)
+    hosts.state("tasks.json", lambda tasks: tasks[TASK + ID].update(result=lasts))
+    again = hosts.run("Start-PatchJob", order(job_document))
+    for side in (again.engine["value"], again.lab["value"]):
+        assert (side["adopted"], side["started"]) == (True, True)
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("what", ["jobs", "folder", "file", "link"])
+def test_a_folder_that_a_plain_user_has_prepared_is_refused(
+    twin: Callable[..., Any], job_document: Any, what: str
+) -> None:
+    """SYSTEM would run what lies there: a folder, or one file in it, of another owner, or a link to elsewhere."""
+    hosts = twin()
+    hosts.put(f"{ROOT}/jobs/{ID}/launcher.ps1", "evil")
+    hosts.put(f"{ROOT}/jobs/{ID}/job.json", json.dumps({"id": ID, "script": "Write-Echo", "state": "succeeded"}))
+    path = {"jobs": FOLDER.rpartition("\\")[0], "file": rf"{FOLDER}\launcher.ps1"}.get(what, FOLDER)
+    if what == "link":
+        for side in (hosts.engine, hosts.lab.folder):
+            (side / ROOT / "jobs" / ID).rename(side / "C" / "elsewhere")
+            (side / ROOT / "jobs" / ID).symlink_to(side / "C" / "elsewhere")
+    else:
+        hosts.state("acl.json", lambda acl: acl.update({path: {"owner": PLAIN_USER, "protected": False}}))
+    refused = hosts.run("Start-PatchJob", order(job_document)).agree("line")
+    assert refused["id"] == ("FolderIsLink" if what == "link" else "FolderOwner")
+    assert refused["message"].startswith(path + (" is a link" if what == "link" else " belongs neither to SYSTEM nor"))
+    assert hosts.json("tasks.json") == ({}, {})
+    for side in (hosts.engine, hosts.lab.folder):
+        assert (side / ROOT / "jobs" / ID / "launcher.ps1").read_text() == "evil"
+    if what in {"folder", "link"}:
+        assert hosts.run("Get-PatchJob", {"ids": [ID]}).agree("line")["id"] == refused["id"]
+        assert hosts.run("Get-PatchJob").agree(*VOLATILE)["jobs"] == []
+
+
+def test_without_full_language_nothing_is_run_and_that_is_told(twin: Callable[..., Any], job_document: Any) -> None:
+    """AppLocker or App Control leaves the launcher nothing but cmdlets: with these it says so."""
+    hosts = twin()
+    hosts.put("policies.json", json.dumps({"language": "ConstrainedLanguage"}))
+    hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
+    facts = hosts.wait(ID).agree(*VOLATILE)
+    assert (facts["job"]["state"], facts["job"]["error"]["id"], facts["task_result"]) == ("failed", "LanguageMode", 1)
+    assert "ConstrainedLanguage" in facts["job"]["error"]["message"]
+    assert "secrets.bin" not in str(hosts.files())
+
+
+def test_removing(twin: Callable[..., Any], job_document: Any) -> None:
+    """Task and folder go together; what runs stays, and so does what is not a job of ours."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document))
+    hosts.wait(ID)
+    running = job_document("run.1.echo.y", "Write-Echo", {"text": "y", "seconds": 30}, text=ECHO)
+    hosts.run("Start-PatchJob", running)
+    _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.y/progress.json")))
+    foreign = FOLDER.replace(ID, "foreign")
+    hosts.put(f"{ROOT}/jobs/foreign/job.json", "{}")
+    hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER, "protected": False}}))
+    ids = [ID, "run.1.echo.y", "foreign", "nobody.knows.it", "..\\up"]
+    answer = hosts.run("Remove-PatchJob", {"ids": ids, "fence": 1}).agree()
+    assert answer["removed"] == [ID, "nobody.knows.it"]
+    assert [each["id"] for each in answer["failed"]] == ["run.1.echo.y", "foreign", "..\\up"]
+    assert answer["failed"][0]["error"] == "it has not ended"
+    first, second = hosts.files(f"{ROOT}/jobs")
+    assert first == second
+    assert {name.partition("/")[0] for name in first} == {"run.1.echo.y", "foreign"}
+    assert [list(tasks) for tasks in hosts.json("tasks.json")] == [[TASK + "run.1.echo.y"]] * 2
+    hosts.run("Stop-PatchJob", {"id": "run.1.echo.y", "fence": 1, "begun": True})
+
+
+def test_an_overtaken_run_removes_nothing(twin: Callable[..., Any]) -> None:
+    """Removing is an act: a lower fence is refused."""
+    hosts = twin()
+    hosts.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
+    assert hosts.run("Remove-PatchJob", {"ids": ["a"], "fence": 2}).agree("line")["id"] == "FenceTooLow"
+
+
+def _as_made(hosts: Any) -> None:
+    """The job as it was made, before it began."""
+    folder = f"{ROOT}/jobs/{ID}"
+    for side, path in ((0, hosts.engine), (1, hosts.lab.folder)):
+        job = hosts.json(f"{folder}/job.json")[side]
+        fresh = job | {"state": "created", "boot": None, "started": None, "ended": None, "result": None}
+        (path / folder / "job.json").write_text(json.dumps(fresh))
+        (path / folder / "progress.json").unlink()
+
+
+def _start_task(hosts: Any) -> None:
+    """'Run' in the Task Scheduler."""
+    start = f"Start-ScheduledTask -TaskPath '\\EngageIPPatching\\' -TaskName '{ID}'"
+    hosts.engine_process.run(hosts.engine, ["-NoProfile", "-Command", start])
+    hosts.lab.parts["tasks"].start(TASK + ID)
 
 
 def test_an_overtaken_run_stops_nothing(twin: Callable[..., Any]) -> None:
@@ -329,7 +504,27 @@ def test_a_job_over_its_limit_is_ended(twin: Callable[..., Any], job_document: A
     hosts.run("Start-PatchJob", order(job_document, seconds=20) | {"deadline_seconds": 10})
     _until(lambda: hosts.lab.parts["tasks"].info(TASK + "run.1.echo.x") == ("Ready", 267014))
     assert hosts.json(f"{ROOT}/jobs/run.1.echo.x/job.json")[1]["state"] == "running"
-    hosts.run("Stop-PatchJob", {"id": "run.1.echo.x", "fence": 1})
+    hosts.run("Stop-PatchJob", {"id": "run.1.echo.x", "fence": 1, "begun": True})
+
+
+def test_a_start_that_windows_refuses(twin: Callable[..., Any], job_document: Any) -> None:
+    """No right to log on as a batch job: the task has ended with that code, the job was never begun."""
+    hosts = twin()
+    hosts.lab.faults.declare(Fault("task.refused", on="web01", times=1))
+    hosts.run("Start-PatchJob", order(job_document))
+    _until(lambda: hosts.lab.parts["tasks"].info(TASK + ID)[1] == 0x80070569)
+    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json")[1]["state"] == "created"
+    assert hosts.run("Start-PatchJob", order(job_document)).lab["value"]["started"] is True
+    assert hosts.wait(ID).lab["job"]["state"] == "succeeded"
+
+
+def test_a_scheduler_that_takes_its_time(twin: Callable[..., Any], job_document: Any) -> None:
+    """On small machines a started task looks for a while as if nobody had started it, and then it runs."""
+    hosts = twin()
+    hosts.lab.faults.declare(Fault("task.start_delay", on="web01", times=1, with_={"seconds": 50}))
+    value = hosts.run("Start-PatchJob", order(job_document)).lab["value"]["job"]
+    assert (value["job"]["state"], value["task_state"], value["task_result"]) == ("created", "Ready", 267011)
+    _until(lambda: hosts.json(f"{ROOT}/jobs/{ID}/job.json")[1]["state"] == "succeeded")
 
 
 def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
