@@ -107,19 +107,21 @@ class WindowsHost:
         secrets: Mapping[str, str | SecretStr] | None = None,
         deadline_seconds: float,
         fence: int,
+        again: bool = False,
         patience: float = 300,
         every: float = 5.0,
         stop: threading.Event | None = None,
     ) -> dict[str, Any]:
         """Start ``script`` as a detached job on the host, or adopt the one of that id; what Start-PatchJob answers.
 
-        ``deadline_seconds`` is how long the job may take on the host. Starting is idempotent, so it is repeated for
+        ``deadline_seconds`` is how long the job may take on the host; with ``again`` one that has ended is done anew.
+        Starting is idempotent, so it is repeated for
         up to ``patience`` seconds, ``every`` so often, when the host is out of reach or the outcome unknown.
         Raises HostError; WaitStopped when ``stop`` is set in between.
         """
         return jobs.start(
             self.run,
-            jobs.Order(id, script, dict(parameters), dict(secrets or {}), deadline_seconds, fence),
+            jobs.Order(id, script, dict(parameters), dict(secrets or {}), deadline_seconds, fence, again),
             jobs.Patience(self.name, Deadline(patience, f"the start of job {id}"), every, stop or threading.Event()),
         )
 
@@ -135,6 +137,7 @@ class WindowsHost:
         id: str,  # noqa: A002 - the job's own word for it
         *,
         deadline: float,
+        start_within: float = 300.0,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
         stop: threading.Event | None = None,
         every: float = 5.0,
@@ -143,11 +146,19 @@ class WindowsHost:
 
         Looks every ``every`` seconds, for at most ``deadline`` seconds; a host out of reach (it may be restarting) is
         waited for, too. Over is what ``model.jobs`` says of the facts: ended, interrupted, or nothing runs it.
-        ``on_progress`` is given the facts whenever they changed. Raises DeadlineExceeded, WaitStopped when ``stop``
-        is set, and every HostError that time does not mend.
+        ``on_progress`` is given the facts whenever they changed. Raises JobNotBegun when the host's task scheduler
+        has not begun it within ``start_within`` seconds, DeadlineExceeded, WaitStopped when ``stop`` is set, and every
+        HostError that time does not mend.
         """
         patience = jobs.Patience(self.name, Deadline(deadline, f"job {id}"), every, stop or threading.Event())
-        return jobs.wait(self.run, id, patience, on_progress)
+        return jobs.wait(self.run, id, patience, on_progress, start_within)
+
+    def stop_job(self, id: str, *, fence: int, begun: bool, deadline: float = 45) -> bool:  # noqa: A002 - as above
+        """Withdraw a job that has not begun, with ``begun`` also end one that has; whether it was ended by this.
+
+        Only what may safely be done again may be ended so. Raises HostError.
+        """
+        return bool(self.run("Stop-PatchJob", id=id, fence=fence, begun=begun, deadline=deadline)["stopped"])
 
     def close(self) -> None:
         """Delete the shells on the host and hang up: best effort, in a few seconds, never raises."""

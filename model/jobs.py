@@ -117,6 +117,36 @@ class Lost:
 JobState = NotStarted | Queued | Running | Succeeded | Failed | Interrupted | Lost
 
 
+SAFE_TO_STOP = frozenset(
+    {
+        "Find-WindowsUpdate",
+        "Invoke-SqlStatement",
+        "Measure-BackupFile",
+        "New-FolderArchive",
+        "Send-BackupFile",
+        "Test-PatchHost",
+    }
+)
+"""Scripts whose work may be cut and done again: scans and backups. Whatever is not named here is never ended, least of
+all an installer; a backup that is cut is a file that nobody counts."""
+
+
+def waits_to_begin(facts: JobFacts) -> str | None:
+    """Why a job that its host knows has not begun, while its task scheduler may still begin it; None for any other.
+
+    On a small machine a started task may look for a minute as if nobody had started it.
+    """
+    if not facts.exists or facts.job is None or facts.job.state != "created":
+        return None
+    if facts.task_state == "Disabled":
+        return "its scheduled task is disabled"
+    if facts.task_state in _ALIVE or facts.task_result == QUEUED:
+        return f"its scheduled task {'runs, and says nothing' if facts.task_state == 'Running' else 'is queued'}"
+    if facts.task_state is not None and facts.task_result == HAS_NOT_RUN:
+        return "its scheduled task has not run"
+    return None
+
+
 def job_state(facts: JobFacts) -> JobState:
     """The state of a job as its host tells it."""
     job = facts.job

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.jobs import Failed, Interrupted, JobFacts, Lost, Running, Succeeded, job_state
+from blocks.winrm.errors import DeadlineExceeded, HostError, JobNotBegun, WaitStopped
+from model.jobs import (
+    SAFE_TO_STOP,
+    Failed,
+    Interrupted,
+    JobFacts,
+    Lost,
+    NotStarted,
+    Running,
+    Succeeded,
+    job_state,
+    waits_to_begin,
+)
 from model.keys import job_id
 from tasks.progress import tell
 from tasks.run import Run
@@ -23,6 +36,18 @@ class Job:
     parameters: Mapping[str, Any]
     secrets: Mapping[str, Any] | None = None
     deadline: float = 3600.0
+    start_within: float = 300.0
+    """Seconds that the host's task scheduler has to begin it; a small machine takes up to one minute."""
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether it may be ended in the middle, and done again."""
+        return self.script in SAFE_TO_STOP
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which its host ends it: an installer is not cut while a run still waits for it."""
+        return self.deadline if self.may_be_cut else 2 * self.deadline
 
 
 class JobFailed(Exception):  # noqa: N818 - the name says what happened
@@ -60,7 +85,8 @@ def is_over(run: Run, number: int, job: Job) -> bool:
 def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
     """The result of ``job``; its id carries the run key and ``number`` (of the quiesce or the round).
 
-    Raises JobFailed, OutcomeUnknown, or the HostError that no time mends.
+    Raises JobFailed, OutcomeUnknown, or the HostError that no time mends. A job that nobody waits for any more is
+    withdrawn where it has not begun, and ended where it may be cut.
     """
     host = run.hosts[job.host]
     named = identity(run, number, job)
@@ -69,27 +95,69 @@ def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
         job.script,
         job.parameters,
         secrets=job.secrets,
-        deadline_seconds=job.deadline,
+        deadline_seconds=job.limit,
         fence=run.fence,
         stop=run.stop,
     )
     if started.get("adopted"):
         tell(job.step, f"{job.host} {job.subject}", "found begun by an earlier run, adopted")
-
-    def on_progress(facts: dict[str, Any]) -> None:
-        state = job_state(JobFacts.model_validate(facts))
-        if isinstance(state, Running):
-            tell(job.step, f"{job.host} {job.subject}", state.message or "running", state.percent)
-
-    facts = host.wait_job(named, deadline=job.deadline, on_progress=on_progress, stop=run.stop, every=run.poll)
-    state = job_state(JobFacts.model_validate(facts))
+    state = job_state(JobFacts.model_validate(_await(run, named, job)))
     match state:
         case Succeeded():
             result: dict[str, Any] = state.result
             return result
         case Failed():
             raise JobFailed(job, state.error.message, state.error.hresult)
+        case NotStarted():
+            raise JobFailed(
+                job, "its scheduled task was ended before it began. Run again: nothing of it has been done."
+            )
         case Interrupted() | Lost():
             raise OutcomeUnknown(job, state.why)
         case _:
             raise OutcomeUnknown(job, f"the host says {type(state).__name__}")
+
+
+def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
+    """The facts of the job once it is over."""
+
+    def on_progress(known: dict[str, Any]) -> None:
+        facts = JobFacts.model_validate(known)
+        state = job_state(facts)
+        if isinstance(state, Running):
+            tell(job.step, f"{job.host} {job.subject}", state.message or "running", state.percent)
+        elif why := waits_to_begin(facts):
+            tell(job.step, f"{job.host} {job.subject}", f"not begun yet: {why}")
+
+    until = time.monotonic() + job.deadline
+    while True:
+        try:
+            return run.hosts[job.host].wait_job(
+                named,
+                deadline=until - time.monotonic(),
+                start_within=job.start_within,
+                on_progress=on_progress,
+                stop=run.stop,
+                every=run.poll,
+            )
+        except JobNotBegun:
+            if _end(run, named, job, begun=False) is not False:
+                raise
+            # It has begun at the last moment.
+        except (WaitStopped, DeadlineExceeded):
+            _end(run, named, job, begun=job.may_be_cut)
+            raise
+
+
+def _end(run: Run, named: str, job: Job, *, begun: bool) -> bool | None:
+    """Withdraw the job, or with ``begun`` cut it; whether it was ended by this, None where its host does not say."""
+    if run.lease_lost:
+        return None  # what goes on there belongs to another run
+    try:
+        ended = run.hosts[job.host].stop_job(named, fence=run.fence, begun=begun)
+    except HostError as error:
+        tell(job.step, f"{job.host} {job.subject}", f"could not be ended, and may go on: {error}")
+        return None
+    if ended:
+        tell(job.step, f"{job.host} {job.subject}", "ended: nobody waits for it any more")
+    return ended

@@ -11,6 +11,7 @@ HostError
   ScriptRefused          PowerShell did not run our script: policy, language mode, no JSON
   ScriptFailed           our script ran and answered with an error
   DeadlineExceeded       it took longer than we were willing to wait
+  JobNotBegun            the host's task scheduler has taken a job and does not begin it
   WaitStopped            we were asked to stop waiting
 
 Every error names the host, the cause and the fix, holds strings and numbers only (never a request, a response or a
@@ -172,6 +173,18 @@ class DeadlineExceeded(HostError):
             f"no end of {waited_for} within {seconds:g} s{': ' + last if last else ''}",
             "Look at the host, then run again: what it has finished is found there.",
             outcome_unknown=outcome_unknown,
+        )
+
+
+class JobNotBegun(HostError):
+    """The host's task scheduler has a job and did not begin it in time; nothing of it has run, and it may still begin."""
+
+    def __init__(self, host: str, job: str, seconds: float, why: str) -> None:
+        self.job = job
+        super().__init__(
+            host,
+            f"job {job} was not begun within {seconds:g} s: {why}",
+            "Look at EngageIPPatching in the host's Task Scheduler, and at what keeps that busy, then run again.",
         )
 
 

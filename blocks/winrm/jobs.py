@@ -10,11 +10,11 @@ from typing import Any, Literal, Protocol
 from pydantic import SecretStr, ValidationError
 
 from blocks.winrm.deadline import Deadline
-from blocks.winrm.errors import DeadlineExceeded, HostError, ScriptRefused, WaitStopped
+from blocks.winrm.errors import DeadlineExceeded, HostError, JobNotBegun, ScriptRefused, WaitStopped
 from blocks.winrm.scripts import library, script_text, sha256
-from model.jobs import JobFacts, Lost, NotStarted, Queued, Running, job_state
+from model.jobs import JobFacts, Lost, NotStarted, Queued, Running, job_state, waits_to_begin
 
-Seen = Literal["alive", "over", "gone"]
+Seen = Literal["alive", "starting", "over", "gone"]
 
 _RETRY_EVERY = 5.0
 _ONE_CALL = 60.0
@@ -38,6 +38,7 @@ class Order:
     secrets: Mapping[str, str | SecretStr] = field(repr=False)
     deadline_seconds: float
     fence: int
+    again: bool = False
 
 
 @dataclass
@@ -99,6 +100,8 @@ def start(run: Run, order: Order, patience: Patience) -> dict[str, Any]:
         "deadline_seconds": int(order.deadline_seconds),
         "fence": order.fence,
     }
+    if order.again:
+        parameters["again"] = True
     if order.secrets:
         parameters["secrets"] = dict(order.secrets)
     while True:
@@ -121,10 +124,12 @@ def wait(
     id: str,  # noqa: A002 - the job's own word for it
     patience: Patience,
     on_progress: Callable[[dict[str, Any]], None] | None,
+    start_within: float,
 ) -> dict[str, Any]:
-    """The facts of the job once it is over."""
+    """The facts of the job once it is over; raises JobNotBegun where it waits longer to begin than that."""
     last: dict[str, Any] | None = None
     gone = 0
+    beginning = Deadline(start_within, f"the beginning of job {id}")
     while True:
         patience.check()
         trouble: HostError | None = None
@@ -137,6 +142,7 @@ def wait(
             trouble = ScriptRefused(patience.host, f"Get-PatchJob answers what nobody understands: {_first(error)}")
         if trouble is not None:
             patience.endure(trouble)
+            beginning = Deadline(start_within, beginning.waiting_for)  # a host that is away begins nothing
             continue
         patience.reward()
         if facts != last and on_progress is not None:
@@ -146,12 +152,20 @@ def wait(
         gone = gone + 1 if state == "gone" else 0
         if state == "over" or gone > 1:
             return facts
+        if state == "starting" and beginning.passed:
+            raise JobNotBegun(patience.host, id, start_within, waits_to_begin(JobFacts.model_validate(facts)) or "")
         patience.pause()
 
 
 def judge(facts: Mapping[str, Any]) -> Seen:
-    """Whether to go on waiting for a job: ``alive``, ``over``, or ``gone`` (nothing runs it, and it has no end)."""
-    state = job_state(JobFacts.model_validate(facts))
+    """Whether to go on waiting for a job: ``alive``, ``over``, or ``gone`` (nothing runs it, and it has no end).
+
+    ``starting`` waits for its host's task scheduler, which has a deadline of its own.
+    """
+    known = JobFacts.model_validate(facts)
+    state = job_state(known)
+    if waits_to_begin(known) is not None:
+        return "starting"
     if isinstance(state, Running | Queued):
         return "alive"
     return "gone" if isinstance(state, NotStarted | Lost) else "over"

@@ -68,6 +68,10 @@ class EmbeddedLab:
         """Withdraw faults."""
         httpx.delete(f"{self.papers['control']}/faults", params={"name": name} if name else {}).raise_for_status()
 
+    def restart(self, host: str, seconds_down: float = 20) -> None:
+        """Restart a host, as somebody at its console would; so many seconds of lab time it is down."""
+        httpx.post(f"{self.papers['control']}/hosts/{host}/restart", json={"seconds_down": seconds_down})
+
     def state(self) -> dict[str, Any]:
         """Which hosts are up, and where they are."""
         answer: dict[str, Any] = httpx.get(f"{self.papers['control']}/state").json()

@@ -18,6 +18,7 @@ from model.jobs import (
     Running,
     Succeeded,
     job_state,
+    waits_to_begin,
 )
 
 BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -80,8 +81,28 @@ def test_a_task_that_could_not_start_says_why(code: int) -> None:
     found = state("created", task_state="Ready", task_result=code)
     assert isinstance(found, Failed)
     assert "0x80070569" in found.error.message
-    assert "run it as SYSTEM" in found.error.message
+    assert "batch job" in found.error.message
     assert found.error.hresult == 0x80070569
+
+
+@pytest.mark.parametrize(
+    ("job", "task_state", "task_result", "why"),
+    [
+        ("created", "Queued", 0x41325, "its scheduled task is queued"),
+        ("created", "Ready", 0x41325, "its scheduled task is queued"),
+        ("created", "Ready", 0x41303, "its scheduled task has not run"),
+        ("created", "Disabled", 0x41303, "its scheduled task is disabled"),
+        ("created", "Running", 0x41301, "its scheduled task runs, and says nothing"),
+        ("created", None, None, None),  # nothing will begin it
+        ("created", "Ready", 0x41306, None),  # ended by a boot
+        ("created", "Ready", 0x80070569, None),  # refused
+        ("running", "Running", 0x41301, None),
+        (None, None, None, None),
+    ],
+)
+def test_what_waits_to_begin(job: str | None, task_state: str | None, task_result: int | None, why: str | None) -> None:
+    """Only what the task scheduler may still begin is waited for, with a deadline of its own."""
+    assert waits_to_begin(facts(job, task_state=task_state, task_result=task_result)) == why
 
 
 def test_a_launcher_that_ended_without_a_word_has_failed() -> None:

@@ -12,6 +12,7 @@ from blocks.winrm import scripts
 from blocks.winrm.errors import (
     AuthenticationFailed,
     DeadlineExceeded,
+    JobNotBegun,
     ScriptFailed,
     ScriptRefused,
     WaitStopped,
@@ -183,9 +184,36 @@ def test_what_nobody_runs_is_over(machine: Any, host: WindowsHost, last: dict[st
 def test_what_is_waited_for() -> None:
     """A job that runs, or is about to, is not over; one that nothing runs is looked at twice."""
     named = {"id": ID}
-    assert judge(named | facts("running")) == judge(named | facts("created")) == "alive"
+    assert judge(named | facts("running")) == "alive"
+    assert judge(named | facts("created")) == judge(named | facts("created", task="Queued")) == "starting"
     assert judge(named | facts("succeeded")) == judge(named | facts("running", boot="b2")) == "over"
     assert judge(named | facts("running", task="Ready")) == judge(named | facts(None, task=None)) == "gone"
+
+
+@pytest.mark.parametrize(
+    ("task", "result", "why"),
+    [
+        ("Queued", 0x41325, "is queued"),
+        ("Ready", 0x41325, "is queued"),
+        ("Ready", 0x41303, "has not run"),
+        ("Disabled", 0x41303, "is disabled"),
+        ("Running", 0x41301, "runs, and says nothing"),
+    ],
+)
+def test_a_start_has_a_deadline_of_its_own(machine: Any, host: WindowsHost, task: str, result: int, why: str) -> None:
+    """A task that nobody begins is told by name long before the job's own deadline."""
+    machine.script = Jobs(facts("created", task=task) | {"task_result": result})
+    with pytest.raises(JobNotBegun, match=f"job {ID} was not begun within 0.2 s: its scheduled task {why}") as caught:
+        host.wait_job(ID, deadline=600, start_within=0.2, every=0.01)
+    assert not caught.value.outcome_unknown
+
+
+def test_a_slow_start_is_waited_for(machine: Any, host: WindowsHost) -> None:
+    """Ready and never run, queued, running: a small machine takes its time for each, and the job is not given up."""
+    delayed = facts("created", task="Ready") | {"task_result": 0x41303}
+    queued = facts("created", task="Queued") | {"task_result": 0x41325}
+    machine.script = Jobs(delayed, delayed, delayed, queued, queued, facts("running"), facts("succeeded"))
+    assert host.wait_job(ID, deadline=20, start_within=10, every=0.01)["job"]["state"] == "succeeded"
 
 
 def test_facts_that_nobody_understands_are_refused(machine: Any, host: WindowsHost) -> None:
