@@ -17,13 +17,16 @@ from blocks.credentials import WinRMCredentials
 from blocks.winrm import clixml, jobs
 from blocks.winrm.deadline import Deadline
 from blocks.winrm.envelope import answer, question, redacted, secrets_in
-from blocks.winrm.errors import HostError, HostUnreachable, SessionLost
+from blocks.winrm.errors import ConnectionDropped, HostError, HostUnreachable, SessionLost
 from blocks.winrm.pool import Pool
 from blocks.winrm.scripts import bootstrap_command
 from blocks.winrm.session import Output
 from blocks.winrm.transports import Target
 
 log = logging.getLogger("billpatch.hosts")
+
+_TRIES = 5
+"""How often a script that has not begun is sent; connections may be dropped at any moment."""
 
 
 class WindowsHost:
@@ -86,17 +89,20 @@ class WindowsHost:
 
     def _exchange(self, stdin: bytes, deadline: Deadline) -> Output:
         command, arguments = bootstrap_command()
-        with self._pool.session(deadline) as session:
-            reused = session.used
+        tries = 0
+        while True:
+            tries += 1
+            used = False
             try:
-                return session.execute(command, arguments, stdin, deadline)
+                with self._pool.session(deadline, fresh=tries > 1) as session:
+                    used = session.used
+                    return session.execute(command, arguments, stdin, deadline)
             except HostError as error:
-                if not reused or error.outcome_unknown or not _went_stale(error):
+                # An idle session does not notice that the host was restarted, and any connection may break. Nothing was
+                # done by this call then, so it is made once more on a new session.
+                dropped = isinstance(error, ConnectionDropped) or (used and _went_stale(error))
+                if error.outcome_unknown or not dropped or tries == _TRIES:
                     raise
-        # An idle session does not notice that the host was restarted. Nothing was done by this call, so it is made
-        # once more on a new session, whose error then tells the truth about the host.
-        with self._pool.session(deadline, fresh=True) as session:
-            return session.execute(command, arguments, stdin, deadline)
 
     def start_job(
         self,

@@ -1,7 +1,8 @@
 """What can go wrong between us and a Windows host.
 
 HostError
-  HostUnreachable        nothing answers: refused, dropped, silent, no such name
+  HostUnreachable        nothing answers: refused, silent, no such name
+    ConnectionDropped    somebody answered, and the connection broke; a new one may work at once
   AuthenticationFailed   the host knows us and refuses, or does not know us
   CertificateRejected    we do not trust who answers
   QuotaExceeded          the host's WinRM quotas are used up
@@ -92,6 +93,10 @@ class HostUnreachable(HostError):
     """Nothing answers at the host's address: refused, dropped, silent, or no such name."""
 
     retryable = True
+
+
+class ConnectionDropped(HostUnreachable):
+    """The connection broke while it was in use. What runs in the host's shell goes on without it."""
 
 
 class AuthenticationFailed(HostError):

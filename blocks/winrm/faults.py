@@ -28,6 +28,7 @@ from winrm.exceptions import (
 from blocks.winrm.errors import (
     AuthenticationFailed,
     CertificateRejected,
+    ConnectionDropped,
     HostBusy,
     HostError,
     HostUnreachable,
@@ -139,7 +140,7 @@ def _tls(host: str, error: BaseException) -> HostError:
             return CertificateRejected(host, f"its certificate is not trusted: {cause.verify_message}", fix)
         if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
             return ProtocolBroken(host, "no TLS is spoken at this port", "Check scheme and port (5986 for https).")
-    return HostUnreachable(host, "the connection was closed during the TLS handshake", REACH)
+    return ConnectionDropped(host, "the connection was closed during the TLS handshake", REACH)
 
 
 def _no_connection(host: str, error: BaseException) -> HostError:
@@ -150,7 +151,7 @@ def _no_connection(host: str, error: BaseException) -> HostError:
             return HostUnreachable(host, "its address cannot be resolved", "Check the address in the estate, and DNS.")
         if isinstance(cause, OSError) and cause.errno in _NO_WAY:
             return HostUnreachable(host, f"there is no way to it ({os.strerror(cause.errno)})", REACH)
-    return HostUnreachable(host, "the connection was dropped", REACH)
+    return ConnectionDropped(host, "the connection was dropped", REACH)
 
 
 def _silent(host: str, error: BaseException) -> HostError:

@@ -14,6 +14,8 @@ from blocks.winrm.transports import Target
 LIMIT = 3
 _FAREWELL = 5.0
 """Seconds that saying goodbye may take: the host may be rebooting."""
+_ORPHANS = 5
+"""Shells without a connection that are left lying until there are so many: a host allows 30 to a user."""
 
 
 class Pool:
@@ -37,6 +39,7 @@ class Pool:
         try:
             if session.shell is None:
                 session.open(deadline)
+                self._bury(at_least=_ORPHANS)
             yield session
         except BaseException:
             session.broken = True
@@ -49,20 +52,26 @@ class Pool:
         with self._turn:
             self._closings += 1
             idle, self._idle = self._idle, []
-            orphans, self._orphans = self._orphans, []
+        self._bury()
         deadline = Deadline(_FAREWELL, "the end of the sessions")
-        if orphans:
-            # A shell whose connection died is deleted over another one. Those of before a reboot are gone anyway.
-            helper = idle[0] if idle else Session(self._target)
-            with contextlib.suppress(HostError):
-                if not idle:
-                    helper.login(deadline)
-                for shell in orphans:
-                    helper.delete(shell, deadline)
-            if not idle:
-                helper.close(deadline)
         for session in idle:
             session.close(deadline)
+
+    def _bury(self, *, at_least: int = 1) -> None:
+        """Delete the shells whose connections died, over another one, best effort; those of before a reboot are gone."""
+        with self._turn:
+            if len(self._orphans) < at_least:
+                return
+            orphans, self._orphans = self._orphans, []
+        deadline = Deadline(_FAREWELL, "the end of lost sessions")
+        helper = Session(self._target)
+        with contextlib.suppress(HostError):
+            helper.login(deadline)
+            while orphans and helper.delete(orphans[-1], deadline):
+                orphans.pop()
+        helper.close(deadline)
+        with self._turn:
+            self._orphans += orphans
 
     def _take(self, deadline: Deadline, *, fresh: bool) -> tuple[Session, int]:
         stale: list[Session] = []

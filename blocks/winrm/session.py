@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from winrm.exceptions import WinRMOperationTimeoutError
+from winrm.exceptions import WinRMOperationTimeoutError, WSManFaultError
 
 from blocks.winrm.deadline import Deadline
-from blocks.winrm.errors import DeadlineExceeded, HostError, ProtocolBroken
+from blocks.winrm.errors import ConnectionDropped, DeadlineExceeded, HostError, ProtocolBroken, SessionLost
 from blocks.winrm.faults import SHELL_NOT_FOUND, explain, never_arrived
 from blocks.winrm.transports import READ_SLACK, Target, connect, ends, protocol_for, release
 
@@ -28,6 +28,8 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 """Bytes of output after which an answer is not an answer any more."""
 IDLE = "PT900S"
 """How long the host keeps a shell that nobody uses; one that we lose with its connection goes away by itself."""
+REATTACHMENTS = 10
+"""How often one exchange goes on over a new connection after its own broke."""
 _CONNECT = 10.0
 
 
@@ -78,7 +80,8 @@ class Session:
         """Run ``command`` in the shell, feed it ``stdin``, and collect its output until it ends.
 
         Raises HostError; its ``outcome_unknown`` is true from the moment the last piece of stdin went out, because a
-        command that reads to the end of its stdin does nothing before it.
+        command that reads to the end of its stdin does nothing before it. From then on a connection that breaks is
+        replaced: the command goes on in its shell, and what it says is kept there.
         """
         self.used = True
         command_id = self._call(
@@ -88,7 +91,7 @@ class Session:
         pieces = [stdin[at : at + CHUNK] for at in range(0, len(stdin), CHUNK)] or [b""]
         for piece in pieces[:-1]:
             self._call(deadline, partial(_send, self.shell, command_id, piece))
-        self._call(deadline, partial(_send, self.shell, command_id, pieces[-1], end=True), acts=True)
+        self._send_last(deadline, partial(_send, self.shell, command_id, pieces[-1], end=True))
         output = self._collect(command_id, deadline)
         # The answer is here; a failure to clean up costs the session, not the answer.
         with contextlib.suppress(HostError):
@@ -121,7 +124,7 @@ class Session:
             if deadline.passed:
                 self.broken = True
                 raise DeadlineExceeded(self.target.host, deadline.waiting_for, deadline.seconds, outcome_unknown=True)
-            piece = self._call(deadline, lambda wire: _receive(wire, self.shell, command_id), running=True)
+            piece = self._attached(deadline, lambda wire: _receive(wire, self.shell, command_id), running=True)
             if piece is None:
                 continue  # the host had nothing to say for one operation timeout
             out, err, exit_code, done = piece
@@ -135,6 +138,49 @@ class Session:
                 )
             if done:
                 return Output(b"".join(stdout), b"".join(stderr), exit_code)
+
+    def _send_last(self, deadline: Deadline, request: Callable[[Any], None]) -> None:
+        """Send what makes the script run. Where the answer was lost it is sent again: a stdin that has ended takes no more.
+
+        The host then refuses it, and what it goes on to say tells whether the script runs.
+        """
+        again = False
+
+        def send(wire: Any) -> None:
+            nonlocal again
+            first, again = not again, True
+            try:
+                request(wire)
+            except WSManFaultError:
+                if first:
+                    raise
+
+        self._attached(deadline, send, acts=True)
+
+    def _attached(
+        self, deadline: Deadline, request: Callable[[Any], T], *, acts: bool = False, running: bool = False
+    ) -> T:
+        """One exchange with what runs in the shell, over a new connection where the old one breaks."""
+        unknown = running
+        left = REATTACHMENTS
+        while True:
+            try:
+                if self.broken:
+                    self._reconnect(deadline)
+                return self._call(deadline, request, acts=acts, running=running)
+            except HostError as error:
+                lost = error
+            unknown = unknown or lost.outcome_unknown
+            left -= 1
+            if left < 0 or SHELL_NOT_FOUND in lost.codes or not isinstance(lost, ConnectionDropped | SessionLost):
+                break
+        raise self._problem(lost, unknown=unknown)
+
+    def _reconnect(self, deadline: Deadline) -> None:
+        """A new connection to the same shell, as secured as the first: nothing of the broken one is used again."""
+        self._hang_up()
+        self.broken = False
+        self.login(deadline)
 
     def _call(self, deadline: Deadline, request: Callable[[Any], T], *, acts: bool = False, running: bool = False) -> T:
         """One exchange; ``acts``: it makes the script run, ``running``: the script runs already."""
@@ -163,8 +209,10 @@ class Session:
 
     def _problem(self, error: Exception, *, unknown: bool) -> HostError:
         found = explain(self.target.host, error, self.target.transport)
-        if not unknown:
+        if found.outcome_unknown or not unknown:
             return found.with_traceback(None)
+        if isinstance(found, DeadlineExceeded):
+            return DeadlineExceeded(found.host, found.waited_for, found.seconds, outcome_unknown=True)
         return type(found)(found.host, found.cause, found.fix, codes=found.codes, outcome_unknown=True)
 
     def _limit(self, deadline: Deadline) -> None:

@@ -57,10 +57,15 @@ class Listener(http.server.ThreadingHTTPServer):
         self.ended.set()
         self.shutdown()
         self.server_close()
+        self.cut_all()
+
+    def cut_all(self) -> int:
+        """End every connection that lives; answers how many."""
         with self._lock:
             live, self._live = set(self._live), set()
         for connection in live:
             cut(connection)
+        return len(live)
 
     def opened(self, connection: socket.socket) -> None:
         with self._lock:

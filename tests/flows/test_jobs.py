@@ -141,6 +141,16 @@ def test_a_run_that_ends_takes_its_backups_with_it(lab: Any, run: Run) -> None:
     assert starts(lab) == 2
 
 
+def test_connections_that_are_killed_all_the_time_change_nothing(lab: Any, run: Run) -> None:
+    """Start, looks and the answer: whatever a broken connection was in the middle of, the job runs once, to its end."""
+    lab.declare("backup.slow", "web01", times=1, seconds=150)
+    lab.declare("winrm.kill_connections", every=0.3)
+    assert run_job(run, 0, ARCHIVE)["path"] == r"D:\Staging\work.zip"
+    assert len(lab.audit("winrm.connections_killed", effects_only=False)) >= 2
+    assert [each["state"] for each in lab.audit("job.end")] == ["succeeded"]
+    assert starts(lab) == 1
+
+
 def test_an_installer_is_never_cut(start_lab: Callable[..., Any]) -> None:
     """Whoever stops waiting for it, it goes on to its end, and the next run finds what it did."""
     lab = start_lab(speed=10)

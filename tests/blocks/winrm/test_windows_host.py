@@ -126,7 +126,7 @@ def test_waiting_for_a_session_has_a_deadline(machine: Any, host: Any) -> None:
 def test_close_leaves_no_shell_behind(machine: Any, host: Any) -> None:
     """After close the host keeps nothing, and what has lost its connection is deleted over another one."""
     host.run(SCRIPT)
-    machine.fault("winrm.drop", action="Receive")
+    machine.fault("winrm.drop", times=None, action="Receive")
     with pytest.raises(HostUnreachable):
         host.run(SCRIPT)
     host.close()

@@ -253,8 +253,8 @@ def test_fault_codes(machine: Any, host: WindowsHost, code: int, kind: type[Host
     [("Create", 0, False), ("Command", 0, False), ("Send", 1, True), ("Receive", 1, True)],
 )
 def test_whether_the_script_may_have_run(machine: Any, host: WindowsHost, action: str, ran: int, unknown: bool) -> None:
-    """A connection lost before the script's last byte went out did nothing; afterwards nobody can know."""
-    machine.fault("winrm.drop", action=action)
+    """A host that drops every connection before the script's last byte went out has done nothing; else nobody can know."""
+    machine.fault("winrm.drop", times=None, action=action)
     error = failing(host)
     assert isinstance(error, HostUnreachable)
     assert error.outcome_unknown is unknown
@@ -263,6 +263,52 @@ def test_whether_the_script_may_have_run(machine: Any, host: WindowsHost, action
     while len(machine.ran) < ran and time.monotonic() < until:
         time.sleep(0.01)
     assert len(machine.ran) == ran
+
+
+@pytest.mark.parametrize("size", [1, 300_000], ids=["one piece", "several pieces"])
+@pytest.mark.parametrize("action", ["Create", "Command", "Send", "Receive", "Signal"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_connection_may_break_at_any_moment(
+    machine: Any, host: WindowsHost, action: str, times: int, size: int
+) -> None:
+    """Whatever was under way, the script has run once and its answer is here: it goes on in its shell without us."""
+    machine.fault("winrm.drop", times=times, action=action)
+    text = "x" * size
+    assert host.run(SCRIPT, text=text) == {"echo": {"text": text}}
+    assert len(machine.ran) == 1
+
+
+def test_a_shell_that_went_with_its_connection_is_an_unknown_outcome(machine: Any, host: WindowsHost) -> None:
+    """The host restarted under the script: a new connection finds no shell, and nobody knows how far it came."""
+
+    def restart(_document: Any, _process: Any) -> dict[str, Any]:
+        machine.reboot()
+        return {}
+
+    machine.script = restart
+    error = failing(host)
+    assert error.outcome_unknown
+    assert len(machine.ran) == 1
+
+
+def test_shells_without_a_connection_do_not_pile_up(machine: Any, host: WindowsHost) -> None:
+    """A host allows 30 shells to a user; each connection that breaks at the wrong moment leaves one behind."""
+    for _ in range(12):
+        machine.fault("winrm.drop", action="Command")
+        host.run(SCRIPT)
+    assert machine.shells <= 7
+
+
+def test_connections_that_are_killed_all_the_time(machine: Any, host: WindowsHost) -> None:
+    """Every 0.4 s all connections die: each call has its answer, and has run once."""
+    machine.fault("winrm.kill_connections", times=None, every=0.4)
+    until = time.monotonic() + 20
+    calls = 0
+    while len(machine.events("winrm.connections_killed")) < 3:
+        assert host.run(SCRIPT, number=calls) == {"echo": {"number": calls}}
+        calls += 1
+        assert time.monotonic() < until
+    assert [each["parameters"]["number"] for each in machine.ran] == list(range(calls))
 
 
 def test_a_lost_answer_to_the_clean_up_loses_nothing(machine: Any, host: WindowsHost) -> None:
@@ -275,7 +321,7 @@ def test_a_lost_answer_to_the_clean_up_loses_nothing(machine: Any, host: Windows
 def test_an_unknown_outcome_is_not_repeated(machine: Any, host: WindowsHost) -> None:
     """Only what certainly did nothing is tried again by itself: a script that acts must not act twice."""
     host.run(SCRIPT)
-    machine.fault("winrm.drop", action="Send")
+    machine.fault("winrm.drop", times=None, action="Send")
     assert failing(host).outcome_unknown
     until = time.monotonic() + 5
     while len(machine.ran) < 2 and time.monotonic() < until:

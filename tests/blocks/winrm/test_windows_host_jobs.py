@@ -18,6 +18,7 @@ from blocks.winrm.errors import (
     WaitStopped,
 )
 from blocks.winrm.jobs import judge
+from blocks.winrm.session import REATTACHMENTS
 
 ID = "acme.CHG1.1.backup.sql01"
 
@@ -82,7 +83,7 @@ def test_the_secrets_can_be_cut_out_by_the_bootstrap() -> None:
 def test_a_start_whose_answer_was_lost_is_repeated(machine: Any, host: WindowsHost) -> None:
     """Starting is idempotent: after an unknown outcome it is asked again, and the job adopted."""
     machine.script = jobs = Jobs(facts("running"))
-    machine.fault("winrm.drop", action="Receive")
+    machine.fault("winrm.drop", times=REATTACHMENTS + 1, action="Receive")
     assert start(host)["adopted"] is True
     assert len(jobs.started) == 2
 
