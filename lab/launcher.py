@@ -10,13 +10,13 @@ from lab.disk import DiskFull
 from lab.host import Host
 from lab.scripts import JOB_FOLDER, JOBS, Job, JobCut, ScriptFailure
 from lab.scripts.library import initialize_boot_id, now, read_json, unprotect, write_json
+from lab.scripts.policies import FULL, language
 from lab.shell import bind
 from lab.shipped import Shipped
 
 SHIPPED = Shipped()
 NOT_BEGUN = 2
 """Exit code for a job that was withdrawn, or has begun before: a job begins once, whoever starts its task."""
-FULL = "FullLanguage"
 
 
 def launch(host: Host, folder: str, stop: threading.Event) -> int:
@@ -68,9 +68,9 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
 
 
 def _need_full_language(host: Host) -> None:
-    language = host.read("policies.json").get("language", FULL)
-    if language != FULL:
-        message = f"PowerShell runs in {language} here, and needs FullLanguage. Nothing was run."
+    mode = language(host)
+    if mode != FULL:
+        message = f"PowerShell runs in {mode} here, and needs FullLanguage. Nothing was run."
         raise ScriptFailure(message, "LanguageMode", "LanguageMode", 0)
 
 

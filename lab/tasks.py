@@ -20,6 +20,7 @@ from typing import Any
 from lab.host import Host
 from lab.launcher import launch
 from lab.scripts import JobCut
+from lab.scripts.policies import runs_scripts
 
 RUNNING, NEVER_RAN, ENDED, QUEUED = 267009, 267011, 267014, 267045
 START_DELAY = 0.5
@@ -135,7 +136,7 @@ class Tasks:
         timer.daemon = True
         timer.start()
         try:
-            blocked = host.faults.strike("task.blocked", host.name) is not None
+            blocked = host.faults.strike("task.blocked", host.name) is not None or not runs_scripts(host)
             code = 1 if blocked else _execute(host, task["argument"], run.stop)
         except JobCut:
             return

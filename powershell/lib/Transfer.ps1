@@ -133,3 +133,99 @@ function Use-Share {
     }
     finally { $turn.Dispose() }
 }
+
+function Send-ToShare {
+    <#
+    .SYNOPSIS Sends a file to a share: under a temporary name, read back from there, hashed, and renamed.
+    .DESCRIPTION What lies there now goes into $Answer (sha256 as read back, size). A file that has the right bytes stays.
+    #>
+    param([Parameter(Mandatory = $true)][string]$Source, [Parameter(Mandatory = $true)][string]$Sha256, [Parameter(Mandatory = $true)]$Target, [Parameter(Mandatory = $true)]$Answer, [Parameter(Mandatory = $true)][hashtable]$Meter, [hashtable]$Secrets)
+    Use-Share -Path $Target.path -Secrets $Secrets -Key $Target.name -Work {
+        $temporary = "$($Target.path).partial"
+        if ([IO.File]::Exists($Target.path)) {
+            $there = Get-FileDigest -Path $Target.path -Meter (New-ProgressMeter -Total 1 -Message $Meter.message)
+            if ($there.sha256 -eq $Sha256) {
+                $Answer.sha256 = $there.sha256
+                $Answer.size = $there.size
+                return
+            }
+        }
+        $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($Target.path))
+        try {
+            $from = Open-SharedRead -Path $Source
+            try {
+                # Written through, so that what is read back has been at the server.
+                $to = New-Object IO.FileStream($temporary, [IO.FileMode]::Create, [IO.FileAccess]::Write, [IO.FileShare]::None, 65536, [IO.FileOptions]::WriteThrough)
+                try {
+                    $null = Copy-Stream -From $from -To $to -Meter $Meter
+                    $to.Flush($true)
+                }
+                finally { $to.Dispose() }
+            }
+            finally { $from.Dispose() }
+            $there = Get-FileDigest -Path $temporary -Meter $Meter
+            $Answer.sha256 = $there.sha256
+            if ($there.sha256 -ne $Sha256) {
+                throw (New-Failure -Id 'Damaged' -Message "what was read back from $($Target.path) is not what was sent (SHA-256 $($there.sha256), not $Sha256). Check the network and the disks of the store.")
+            }
+            if ([IO.File]::Exists($Target.path)) { [IO.File]::Delete($Target.path) }
+            [IO.File]::Move($temporary, $Target.path)
+            $Answer.size = $there.size
+        }
+        finally {
+            if ([IO.File]::Exists($temporary)) { [IO.File]::Delete($temporary) }
+        }
+    }
+}
+
+function Send-ToStore {
+    <# .SYNOPSIS Sends a file by a presigned PUT with the headers it was signed with; what S3 says goes into $Answer. #>
+    param([Parameter(Mandatory = $true)][string]$Source, [Parameter(Mandatory = $true)]$Target, [Parameter(Mandatory = $true)]$Answer, [Parameter(Mandatory = $true)][hashtable]$Meter, [Parameter(Mandatory = $true)][hashtable]$Secrets, [Parameter(Mandatory = $true)][int]$AnswerSeconds)
+    $url = $Secrets["$($Target.name).url"]
+    $where = ([uri]$url).GetLeftPart([UriPartial]::Authority)
+    [Net.ServicePointManager]::SecurityProtocol = [Net.ServicePointManager]::SecurityProtocol -bor [Net.SecurityProtocolType]::Tls12
+    # Two connections to one host are the default.
+    [Net.ServicePointManager]::DefaultConnectionLimit = 32
+    $request = [Net.WebRequest]::Create([uri]$url)
+    $request.Method = 'PUT'
+    # SYSTEM has no proxy of its own: what it would find is somebody's leftover.
+    $request.Proxy = $null
+    $request.AllowAutoRedirect = $false
+    $request.AllowWriteStreamBuffering = $false
+    $request.ServicePoint.Expect100Continue = $false
+    $request.Timeout = 1000 * $AnswerSeconds
+    $request.ReadWriteTimeout = 1000 * $AnswerSeconds
+    $request.ContentLength = $Answer.size
+    foreach ($header in @($Target.headers.PSObject.Properties)) { $request.Headers[$header.Name] = [string]$header.Value }
+    $response = $null
+    try {
+        try {
+            $from = Open-SharedRead -Path $Source
+            try {
+                $to = $request.GetRequestStream()
+                try { $null = Copy-Stream -From $from -To $to -Meter $Meter }
+                finally { $to.Dispose() }
+            }
+            finally { $from.Dispose() }
+            $response = $request.GetResponse()
+        }
+        catch {
+            $fault = Get-WebFault -Fault $_.Exception
+            if ($null -eq $fault) { throw (New-Failure -Id 'SendFailed' -Message "the connection to $where broke: $($_.Exception.GetBaseException().Message)") }
+            if ($null -eq $fault.Response) { throw (New-Failure -Id 'NoAnswer' -Message "$where does not answer ($($fault.Status)). Check the route, the firewall and the name from this host.") }
+            $response = $fault.Response
+        }
+        $Answer.http_status = [int]$response.StatusCode
+        if ($Answer.http_status -ne 200) {
+            $text = (New-Object IO.StreamReader($response.GetResponseStream(), [Text.Encoding]::UTF8)).ReadToEnd()
+            $code = [regex]::Match($text, '<Code>([^<]*)</Code>').Groups[1].Value
+            $told = [regex]::Match($text, '<Message>([^<]*)</Message>').Groups[1].Value
+            throw (New-Failure -Id 'Refused' -Message "$where answered HTTP $($Answer.http_status) ${code}: $told".TrimEnd(' ', ':'))
+        }
+        $Answer.etag = $response.Headers['ETag']
+        $Answer.checksum = $response.Headers['x-amz-checksum-sha256']
+    }
+    finally {
+        if ($null -ne $response) { $response.Dispose() }
+    }
+}
