@@ -52,15 +52,20 @@ def main() -> None:
 
 
 @app.command()
-def check(estate: Estate, as_json: Json = False) -> None:
-    """Tell everything that is wrong with an estate; touches nothing.
+def check(
+    estate: Estate,
+    canary: Annotated[bool, typer.Option(help="Run a canary job on each host; without it nothing is touched.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Tell all that is wrong with an estate; a canary proves its hosts.
 
-    Reads the estate's file, then logs in everywhere and looks at all that a night needs.
+    Reads the estate's file, logs in everywhere, looks at all that a night needs, and runs a canary on each host: a job
+    that does what jobs do on a night. Patching refuses a host without one from the last 14 days (canary.max_age).
     """
     _ready(estate, as_json)
     from flows.check import check_estate
 
-    state = _looked(check_estate, estate, as_json)
+    state = _looked(check_estate, estate, as_json, canary=canary)
     _print([state.message], {"message": state.message}, as_json)
 
 
@@ -171,8 +176,9 @@ def demo(speed: Speed = 60.0) -> None:
             box.await_prefect()
         # This server ends with the demo; what it knows is shown by the next `billpatch ui`.
         box.environ["PREFECT_UI_URL"] = f"http://127.0.0.1:{UI_PORT}"
-        # A process of its own, as a user would start it: it has sent its last log line before the server goes.
-        code = box.run("billpatch", "patch", _short(box.papers["estate"]))
+        # Processes of their own, as a user would start them: each has sent its last log line before the server goes.
+        estate = _short(box.papers["estate"])
+        code = box.run("billpatch", "check", estate) or box.run("billpatch", "patch", estate)
     out.print("That page opens while `make ui` runs, which starts Prefect on what this demo has left.", style="dim")
     raise typer.Exit(code)
 
@@ -194,6 +200,8 @@ def ui(
             box.await_prefect()
             box.deploy()
             box.start_worker()
+        # Without a canary on its hosts the estate would not be patched.
+        box.run("billpatch", "check", _short(box.papers["estate"]))
         _facts(
             {
                 "Prefect": url,
@@ -233,10 +241,10 @@ def _ready(estate: str, as_json: bool) -> None:
         _fail(stopped.problems, as_json, USAGE)
 
 
-def _looked(flow: Any, estate: str, as_json: bool) -> Any:
+def _looked(flow: Any, estate: str, as_json: bool, **parameters: Any) -> Any:
     """The state of a flow that only looks, after it ended well."""
     with err.status("looking …"), _prefect_errors(as_json):
-        state = flow(estate, return_state=True)
+        state = flow(estate, **parameters, return_state=True)
     if not state.is_completed():
         _fail(_problems(state), as_json)
     return state

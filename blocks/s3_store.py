@@ -275,6 +275,13 @@ class S3BackupStore:
             version=head.get("VersionId"),
         )
 
+    def remove(self, object_name: str) -> None:
+        """Delete an object; one that is not there is no error. Raises StoreError: StoreAccessDenied without the right."""
+        ask(
+            self._asked("s3:DeleteObject", object_name),
+            lambda: self._client().delete_object(Bucket=self.bucket, Key=self.key(object_name)),
+        )
+
     def endpoint_host(self) -> str:
         """The host (and port) that hosts must be able to reach by HTTPS, for preflight's messages."""
         return urlsplit(self._client().meta.endpoint_url).netloc

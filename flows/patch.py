@@ -19,6 +19,7 @@ from model.plan import Plan
 from model.records import QuiesceRecord, RestartRecord, RunOutcome
 from tasks import (
     backup,
+    canary,
     checks,
     engageip_upgrade,
     install,
@@ -32,6 +33,7 @@ from tasks import (
     validate,
 )
 from tasks.bring_back import bring_back
+from tasks.housekeeping import remove_old_jobs
 from tasks.outcome import conclude
 from tasks.progress import await_prefect
 from tasks.run import Run, open_run
@@ -93,19 +95,25 @@ def patch_estate(
             back = bring_back(run, finished=finished, stopped=stopped_by is not None and stopped_by.stage != CUT_OFF)
             outcome = conclude(run, stopped_by, back, looked_only=dry_run)
             report.write(run, outcome)
+            if outcome.succeeded and not dry_run:
+                remove_old_jobs(run)
     await_prefect()
     return (Completed if outcome.succeeded else Failed)(message=outcome.headline)
 
 
-def look(run: Run) -> None:
-    """Preflight: everything that the night needs is looked at, nothing is touched, all that is wrong is told at once."""
+def look(run: Run, *, prove: bool = False) -> None:
+    """Preflight: everything that the night needs is looked at, nothing is touched, all that is wrong is told at once.
+
+    A host whose canary is old, or was not well, is refused; ``prove`` runs the canaries instead of looking at the last.
+    """
     hosts = [preflight.look_at_host.submit(run, host) for host in run.hosts]
     sql = [preflight.look_at_sql.submit(run, host) for host in run.sql]
     stores = [preflight.look_at_bucket.submit(run, store) for store in run.buckets]
     sites = [preflight.look_at_site.submit(run, site, node) for site, node in preflight.site_nodes(run)]
     facts, unanswered = gather(hosts)
+    canaries = [(canary.prove if prove else canary.must_be_fresh).submit(run, each) for each in facts]
     instances, sql_unanswered = gather(sql)
-    _, others = gather([*stores, *sites])
+    _, others = gather([*stores, *sites, *canaries])
     preflight.judge(run, facts, instances, [*unanswered, *sql_unanswered, *others])
 
 

@@ -26,8 +26,10 @@ from model.packages import EngageIPUpgrade
 from model.parts import (
     SYSTEM_DATABASES,
     AgentJobs,
+    Canary,
     EngageIP,
     Host,
+    Jobs,
     Notify,
     Part,
     Restart,
@@ -47,6 +49,7 @@ __all__ = [
     "Backup",
     "BackupItem",
     "BusyQuery",
+    "Canary",
     "Check",
     "EngageIP",
     "EngageIPUpgrade",
@@ -56,6 +59,7 @@ __all__ = [
     "Fault",
     "Host",
     "HttpCheck",
+    "Jobs",
     "MssqlPatch",
     "Notify",
     "Package",
@@ -134,6 +138,15 @@ class Estate(Part):
         title="Quiet",
         description="How to wait for billing runs and payment batches.",
         examples=[{"deadline": "30m"}],
+    )
+    canary: Canary = Field(
+        default=Canary(),
+        title="Canary",
+        description="The job that proves days before that a host lets jobs do their work.",
+        examples=[{"max_age": "14d"}],
+    )
+    jobs: Jobs = Field(
+        default=Jobs(), title="Jobs", description="What is kept of jobs on the hosts.", examples=[{"keep_days": 90}]
     )
     review: Review = Field(
         default=Review(), title="Review", description="Who approves a plan.", examples=[{"policy": "auto"}]

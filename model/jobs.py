@@ -39,6 +39,8 @@ class JobFile(Answer):
     script: str
     state: Literal["created", "running", "succeeded", "failed"]
     sha256: str | None = None
+    library_sha256: str | None = None
+    launcher_sha256: str | None = None
     created: AwareDatetime | None = None
     started: AwareDatetime | None = None
     ended: AwareDatetime | None = None

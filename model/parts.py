@@ -231,6 +231,30 @@ class Notify(Part):
     )
 
 
+class Canary(Part):
+    """The job that proves on each host, days before, that jobs can do their work there."""
+
+    max_age: Duration = Field(
+        default=timedelta(days=14),
+        title="Maximal age",
+        description="How old the last successful canary of a host may be; patching refuses a host with an older one, or none.",
+        examples=["14d"],
+    )
+
+
+class Jobs(Part):
+    """What is kept of jobs on the hosts."""
+
+    keep_days: Number = Field(
+        default=90,
+        ge=7,
+        le=3650,
+        title="Days to keep",
+        description="After a successful run, jobs of earlier runs that ended longer ago are removed from the hosts.",
+        examples=[90],
+    )
+
+
 class Review(Part):
     """Who approves a plan."""
 

@@ -33,9 +33,8 @@ def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[s
         yield f"{host}: is a domain controller, and patching one is not built yet. {_OUT}"
     if facts.cluster:
         yield f"{host}: is a node of a failover cluster, and patching clusters is not built yet. {_OUT}"
-    version = tuple(int(part) for part in facts.powershell.split(".")[:2])
-    if version < (5, 1):
-        yield f"{host}: has Windows PowerShell {facts.powershell}; 5.1 is needed. Install WMF 5.1 (KB3191564 on Windows Server 2012 R2)."
+    if problem := powershell_problem(facts.powershell):
+        yield f"{host}: {problem}"
     offset = abs(facts.now - now)
     if offset > CLOCK_OFFSET:
         yield f"{host}: its clock is off by {offset.total_seconds():.0f} s. Check its time service (w32tm /query /status)."
@@ -50,6 +49,13 @@ def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[s
     for folder in folders:
         if folder[0].upper() not in letters:
             yield f"{host}: backup.folders names {folder}, and there is no drive {folder[0].upper()}:."
+
+
+def powershell_problem(version: str) -> str | None:
+    """Why scripts cannot run in this version of Windows PowerShell; None where they can."""
+    if tuple(int(part) for part in version.split(".")[:2]) >= (5, 1):
+        return None
+    return f"has Windows PowerShell {version}; 5.1 is needed. Install WMF 5.1 (KB3191564 on Windows Server 2012 R2)."
 
 
 def sql_problems(estate: Estate, host: str, facts: SqlFacts) -> Iterator[str]:

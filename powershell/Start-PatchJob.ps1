@@ -3,10 +3,10 @@
 .SYNOPSIS
 Starts a job, once: a job of this id that has begun before is adopted as it is, whatever became of it.
 .DESCRIPTION
-One that nothing has begun (the call that made it was cut off, its task was refused, it was withdrawn) is started; so is
+One that nothing has begun (the call that made it was cut off, its task was refused, it was withdrawn) is made anew; so is
 one that was stopped, since only what may safely be done again is ever stopped, and one that has ended where 'again' says so.
 Writes the job's files into a protected folder and runs them as a scheduled task (SYSTEM). Answers {adopted, started,
-job}: 'adopted' when the host knew the job, 'started' when this call started its task, and the facts of Get-PatchJob.
+job}: 'adopted' when the job had begun or was about to, 'started' when this call started it, and the facts of Get-PatchJob.
 'parameters' are those of the job's script, 'secrets' a flat object of texts that the script gets as its parameter
 -secrets; they are kept as a DPAPI file until the job begins. The hashes are SHA-256 of the texts as UTF-8.
 #>
@@ -48,25 +48,20 @@ if ($null -ne $secrets -and $secrets -isnot [hashtable]) {
 Use-Lock -LockName 'jobs' -Work {
     Initialize-JobFolder -Id $id
     $facts = Get-JobFact -Id $id
+    $begun = $facts.exists -and $facts.job.state -ne 'created'
+    $undone = $begun -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
     $idle = $facts.task_state -notin @('Running', 'Queued')
-    $undone = $facts.exists -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
-    $adopted = $facts.exists -and -not ($idle -and ($undone -or ($again -and $facts.job.state -ne 'created')))
-    $started = -not $adopted -or ($idle -and $facts.job.state -eq 'created')
-    if (-not $adopted) {
+    $fresh = -not $facts.exists -or ($idle -and (-not $begun -or $undone -or $again))
+    if ($fresh) {
         if ([IO.File]::Exists("$folder\progress.json")) { [IO.File]::Delete("$folder\progress.json") }
         foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
         Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
-    }
-    # Those of a call that was cut off may have run out since.
-    if ($started -and $null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
-    if (-not $adopted) {
+        if ($null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
         # Last, since it is what makes the job exist.
         Write-JsonFile -Path "$folder\job.json" -Value ([ordered]@{
                 id = $id; script = $script; sha256 = $sha256; library_sha256 = $library_sha256; launcher_sha256 = $launcher_sha256; state = 'created'
                 created = Get-IsoNow; started = $null; ended = $null; boot = $null; fence = $fence; result = $null; error = $null
             })
-    }
-    if ($started) {
         $action = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$folder\launcher.ps1`" -Folder `"$folder`""
         # By its SID: the account's name differs from language to language.
         $principal = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount -RunLevel Highest
@@ -75,5 +70,5 @@ Use-Lock -LockName 'jobs' -Work {
         $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
         Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
     }
-    [ordered]@{ adopted = $adopted; started = $started; job = Get-JobFact -Id $id }
+    [ordered]@{ adopted = -not $fresh; started = $fresh; job = Get-JobFact -Id $id }
 }

@@ -66,10 +66,7 @@ def _try(host: Host, target: dict[str, Any], data: bytes, secrets: dict[str, str
         if target["kind"] == "share":
             open_share(host, path, secrets, name)
             send_to_share(host, data, digest(data), path, {})
-            file = host.disk.path(path)
-            file.unlink()
-            with suppress(OSError):
-                file.parent.rmdir()
+            host.disk.path(path).unlink()
         elif target["kind"] == "s3":
             put(host, secrets[f"{name}.url"], data, target["headers"], seconds)
         else:

@@ -86,19 +86,15 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     with host.lock:
         _initialize_folder(host, job_id)
         facts = job_facts(host, job_id)
-        adopted = facts["exists"] and not _begun_anew(facts, again=parameters.get("again", False))
-        idle = facts["task_state"] not in WAITING
-        started = not adopted or (idle and facts["job"]["state"] == "created")
-        if not adopted:
+        fresh = _is_to_be_made(facts, again=parameters.get("again", False))
+        if fresh:
             host.disk.path(rf"{folder}\progress.json").unlink(missing_ok=True)
             for file, (text, _) in texts.items():
                 write_file(host, rf"{folder}\{file}", text.encode())
             write_json(host, rf"{folder}\parameters.json", parameters["parameters"])
-        if started and secrets is not None:
-            write_file(host, rf"{folder}\secrets.bin", protect(host, secrets))
-        if not adopted:
+            if secrets is not None:
+                write_file(host, rf"{folder}\secrets.bin", protect(host, secrets))
             write_json(host, rf"{folder}\job.json", _created(parameters))
-        if started:
             tasks = host.parts["tasks"]
             tasks.register(
                 TASKS + job_id,
@@ -110,7 +106,7 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
                 description=f"EngageIP patching: {parameters['script']}",
             )
             tasks.start(TASKS + job_id)
-    return {"adopted": adopted, "started": started, "job": job_facts(host, job_id)}
+    return {"adopted": not fresh, "started": fresh, "job": job_facts(host, job_id)}
 
 
 def _initialize_folder(host: Host, job_id: str) -> None:
@@ -125,11 +121,13 @@ def _initialize_folder(host: Host, job_id: str) -> None:
             raise fault
 
 
-def _begun_anew(facts: dict[str, Any], *, again: bool) -> bool:
-    """Whether a job that is there is made once more: it was stopped or withdrawn, or has ended and is asked for again."""
+def _is_to_be_made(facts: dict[str, Any], *, again: bool) -> bool:
+    """Whether the job is made, or made anew: nothing has begun it, it was stopped, or has ended and is asked for again."""
+    if not facts["exists"]:
+        return True
     job = facts["job"]
     undone = job["state"] == "failed" and (job["error"] or {}).get("id") in ("JobStopped", "JobWithdrawn")
-    return facts["task_state"] not in WAITING and (undone or (again and job["state"] != "created"))
+    return facts["task_state"] not in WAITING and (job["state"] == "created" or undone or again)
 
 
 def _created(parameters: dict[str, Any]) -> dict[str, Any]:

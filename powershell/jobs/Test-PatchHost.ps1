@@ -84,12 +84,7 @@ try {
             try {
                 if ($target.kind -eq 'share') {
                     Send-ToShare -Source $file -Sha256 $sha256 -Target $target -Answer $sent -Meter $meter -Secrets $secrets
-                    Use-Share -Path $target.path -Secrets $secrets -Key $target.name -Work {
-                        [IO.File]::Delete($target.path)
-                        $folder = [IO.Path]::GetDirectoryName($target.path)
-                        # Another host may be at it in the same folder.
-                        if (@([IO.Directory]::GetFileSystemEntries($folder)).Count -eq 0) { [IO.Directory]::Delete($folder) }
-                    }
+                    Use-Share -Path $target.path -Secrets $secrets -Key $target.name -Work { [IO.File]::Delete($target.path) }
                 }
                 elseif ($target.kind -eq 's3') { Send-ToStore -Source $file -Target $target -Answer $sent -Meter $meter -Secrets $secrets -AnswerSeconds $answer_seconds }
                 else { throw (New-Failure -Id 'TargetKind' -Message "no such kind of store: '$($target.kind)'") }

@@ -47,6 +47,8 @@ backup:
     - {s3: acme-backups, prefix: billing/, credentials: s3-acme}
   max_age: 2h
   staging: {sql01: 'E:\Staging'}
+canary: {max_age: 14d}
+jobs: {keep_days: 90}
 updates:
   classifications: [security, critical]
   kb_accept: [KB5034439]
@@ -152,6 +154,7 @@ OPTIONAL = {
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
     "script", "pattern",
+    "canary", "jobs", "keep_days",
 }  # fmt: skip
 MAY_GO = {"backup.folders.web01", "backup.staging.sql01"}
 REQUIRED_HERE = {("updates", "packages", 3, "kb")}
@@ -303,7 +306,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
         (
             wrong == 17
             and not isinstance(wrong, bool)
-            and name in {"port", "hours", "expect", "max_unavailable", "ignore", "largest_mb"}
+            and name in {"port", "hours", "expect", "max_unavailable", "ignore", "largest_mb", "keep_days"}
         )
         or (wrong == -1 and name in {"expect", "ignore"})
         or (isinstance(wrong, str) and name == "prefix")

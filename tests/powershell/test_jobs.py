@@ -173,9 +173,7 @@ def test_what_was_changed_is_not_run(twin: Callable[..., Any], job_document: Any
         }
         (path / folder / "job.json").write_text(json.dumps(job | {"result": None}))
         (path / folder / "progress.json").unlink()
-    hosts.state("tasks.json", lambda tasks: tasks[TASK + "run.1.echo.x"].update(result=267011))
-    restarted = hosts.run("Start-PatchJob", order(job_document))
-    assert restarted.engine["value"]["started"] is True
+    _start_task(hosts)
     facts = hosts.wait("run.1.echo.x").agree(*VOLATILE)
     assert (facts["job"]["state"], facts["job"]["error"]["id"]) == ("failed", "JobTampered")
     assert file in facts["job"]["error"]["message"]
@@ -184,7 +182,7 @@ def test_what_was_changed_is_not_run(twin: Callable[..., Any], job_document: Any
 
 
 def test_a_start_that_died_half_way_is_finished(twin: Callable[..., Any], job_document: Any) -> None:
-    """Files written, task never started: the second call adopts the job and starts it."""
+    """Files written, task never started: the second call makes the job anew and starts it."""
     hosts = twin()
     hosts.run("Start-PatchJob", order(job_document))
     hosts.wait("run.1.echo.x")
@@ -196,7 +194,7 @@ def test_a_start_that_died_half_way_is_finished(twin: Callable[..., Any], job_do
     hosts.state("tasks.json", lambda tasks: tasks.clear())
     again = hosts.run("Start-PatchJob", order(job_document))
     for side in (again.engine["value"], again.lab["value"]):
-        assert (side["adopted"], side["started"]) == (True, True)
+        assert (side["adopted"], side["started"]) == (False, True)
     assert hosts.wait("run.1.echo.x").agree(*VOLATILE)["job"]["state"] == "succeeded"
 
 
@@ -285,10 +283,15 @@ def test_stopping(twin: Callable[..., Any], job_document: Any, phase: str) -> No
 def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document: Any) -> None:
     """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
     hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document, seconds=1))
+    hosts.run("Start-PatchJob", order(job_document, seconds=600))
     _until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
-    assert hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE, "message", "percent")["stopped"] is False
-    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+    answer = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
+    assert (answer["stopped"], answer["job"]["job"]["state"], answer["job"]["task_state"]) == (
+        False,
+        "running",
+        "Running",
+    )
+    hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
 
 
 def test_a_withdrawn_job_never_begins(twin: Callable[..., Any], job_document: Any) -> None:
@@ -362,7 +365,7 @@ def test_a_job_that_nothing_has_begun_is_started(twin: Callable[..., Any], job_d
     hosts.state("tasks.json", lambda tasks: tasks[TASK + ID].update(result=lasts))
     again = hosts.run("Start-PatchJob", order(job_document))
     for side in (again.engine["value"], again.lab["value"]):
-        assert (side["adopted"], side["started"]) == (True, True)
+        assert (side["adopted"], side["started"]) == (False, True)
     assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
 
 
