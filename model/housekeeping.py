@@ -11,7 +11,7 @@ from model.keys import RunKey, parse_job_id
 
 MOST = 200
 """Jobs of one host that one run removes; the next run removes more."""
-_SCAN = "Find-WindowsUpdate"
+_SCANS = {"Find-WindowsUpdate", "Find-UpdateFile"}
 
 
 def old_jobs(
@@ -27,7 +27,7 @@ def old_jobs(
     scans = [
         (facts.job.ended, facts.id)
         for facts in known
-        if facts.job and facts.job.script == _SCAN and facts.job.state == "succeeded" and facts.job.ended
+        if facts.job and facts.job.script in _SCANS and facts.job.state == "succeeded" and facts.job.ended
     ]
     newest_scan = max(scans)[1] if scans else None
     found: list[tuple[datetime, str]] = []

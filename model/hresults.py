@@ -82,7 +82,6 @@ _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x80070070: ("the disk is full; free space on the system drive", "fail"),
     0x800700A1: ("the path is bad: of several .msu on a share; copy them to the host first", "fail-update"),
     0x8007045B: ("the host is shutting down", "wait-for-boot"),
-    0x80070422: ("the Windows Update service is disabled; set the start type of wuauserv to Manual", "fail"),
     0x80070643: ("the package's own installer failed fatally; look at the KB's known issues", "fail-update"),
     0x80070BC2: ("installed; a restart completes it", "done-reboot"),
     0x80072EE2: ("the connection timed out; check WSUS and proxy", "retry"),

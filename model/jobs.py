@@ -121,15 +121,17 @@ JobState = NotStarted | Queued | Running | Succeeded | Failed | Interrupted | Lo
 
 SAFE_TO_STOP = frozenset(
     {
+        "Find-UpdateFile",
         "Find-WindowsUpdate",
         "Invoke-SqlStatement",
         "Measure-BackupFile",
         "New-FolderArchive",
+        "Save-WindowsUpdate",
         "Send-BackupFile",
         "Test-PatchHost",
     }
 )
-"""Scripts whose work may be cut and done again: scans and backups. Whatever is not named here is never ended, least of
+"""Scripts whose work may be cut and done again: scans, downloads, backups. Whatever is not named here is never ended, least of
 all an installer; a backup that is cut is a file that nobody counts."""
 
 

@@ -105,7 +105,7 @@ def test_one_that_did_not_try_a_store() -> None:
         ({"sleep_seconds": 1800}, ["goes to sleep after 30 minutes", "powercfg /change standby-timeout-ac 0"]),
         (
             {"update_agent": {"error": "x", "hresult": "80070422"}},
-            ["Windows Update refuses SYSTEM", "0x80070422", "wuauserv to Manual"],
+            ["Windows Update refuses SYSTEM", "0x80070422", "wuauserv"],
         ),
         (
             {"staging": {"path": r"E:\Staging", "free": 0, "error": "There is not enough space on the disk."}},

@@ -43,15 +43,26 @@ def test_messages_of_every_size_are_sealed(sealing: Login, size: int) -> None:
     assert machine.shells == 0
 
 
-@pytest.mark.parametrize("action", ["", "Create", "Command", "Send"])
-def test_nothing_is_readable_after_a_refusal(sealing: Login, action: str) -> None:
-    """However a call was refused, the next one starts with a login, sealed from the first byte."""
+def test_nothing_is_readable_after_a_refusal(sealing: Login) -> None:
+    """A call was refused: the next one starts with a login, sealed from the first byte."""
     machine, login = sealing
     with machine.client(**login) as host:
-        machine.fault(f"winrm.{'drop' if action else 'refuse_logon'}", **({"action": action} if action else {}))
+        machine.fault("winrm.refuse_logon")
         with pytest.raises(HostError):
             host.run(SCRIPT, secret=SECRET)
         assert host.run(SCRIPT, secret=SECRET) == {"echo": {"secret": SECRET}}
+    assert readable(machine) == []
+
+
+@pytest.mark.parametrize("action", ["Create", "Command", "Send", "Receive"])
+def test_what_goes_on_over_a_new_connection_is_sealed(sealing: Login, action: str) -> None:
+    """Whatever a connection broke in the middle of: the next one has a login of its own, and the script has run once."""
+    machine, login = sealing
+    with machine.client(**login) as host:
+        machine.fault("winrm.drop", action=action)
+        assert host.run(SCRIPT, secret=SECRET) == {"echo": {"secret": SECRET}}
+        assert host.run(SCRIPT, secret=SECRET) == {"echo": {"secret": SECRET}}
+    assert len(machine.ran) == 2
     assert readable(machine) == []
 
 
