@@ -119,6 +119,20 @@ def test_object_that_was_replaced_is_seen(connect: Callable[..., S3BackupStore])
         store.verify(NAME, sha256=SHA, size=len(BODY))
 
 
+def test_an_object_is_removed_by_who_may(connect: Callable[..., S3BackupStore], faults: Faults) -> None:
+    """Without the right the store says so by name, and the object stays; what is not there any more is no error."""
+    store = connect()
+    send(store)
+    faults.declare(Fault("store.denied", times=1, with_={"actions": ["s3:DeleteObject"]}))
+    with pytest.raises(StoreAccessDenied, match="s3:DeleteObject"):
+        store.remove(NAME)
+    store.verify(NAME, sha256=SHA, size=len(BODY))
+    store.remove(NAME)
+    store.remove(NAME)
+    with pytest.raises(ObjectMissing):
+        store.verify(NAME, sha256=SHA, size=len(BODY))
+
+
 def test_encryption_is_signed_with_the_url(connect: Callable[..., S3BackupStore]) -> None:
     """With SSE the headers that the host must send are told, and S3 accepts them."""
     store = connect(encryption="aws:kms", kms_key_id="key-1")
