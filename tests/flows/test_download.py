@@ -56,7 +56,7 @@ def test_an_estate_that_a_run_has_left_quiet_is_left_alone(start_lab: Flow, run_
     """Its place on the hosts is needed to go on with it, or to bring it back: the command for that is said."""
     lab = start_lab()
     folder = lab.folder / "hosts" / "sql01" / "C" / "ProgramData" / "EngageIPPatching"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "quiesce.json").write_text('{"number": 1, "state": "open", "held": {}}', encoding="utf-8")
     ran = run_flow(download_updates, estate=lab.estate)
     assert ran.type == "FAILED"
