@@ -126,6 +126,7 @@ SAFE_TO_STOP = frozenset(
         "Invoke-SqlStatement",
         "Measure-BackupFile",
         "New-FolderArchive",
+        "Save-Package",
         "Save-WindowsUpdate",
         "Send-BackupFile",
         "Test-PatchHost",
