@@ -29,6 +29,7 @@ sql:
     port: 1433
     credentials: sql-acme
     databases: [EngageIP, Reporting]
+    script_upgrade: 30m
     agent_jobs: {hold: [nightly rating]}
 engageip:
   host: web01
@@ -69,6 +70,11 @@ updates:
       build: 15.0.4430.1
       kb: KB5054833
       arguments: [/SkipRules=RebootRequiredCheck]
+      min_build: 15.0.2000.5
+      branch: leave-gdr
+      all_instances: true
+      publisher: Microsoft Corporation
+      deadline: 2h
       credentials: tools-acme
 quiet:
   deadline: 30m
@@ -94,6 +100,7 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
     "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
+    "min_build", "branch", "all_instances", "publisher", "script_upgrade",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline",
@@ -235,7 +242,7 @@ def test_mistyped(path: Path, wrong: Any) -> None:
 
 def happens_to_be_right(path: Path, wrong: Any) -> bool:
     """The few values of the list above that a field may have."""
-    text_fields = {"instance", "iis_site", "path", "expect", "name", "service", "event_log"}
+    text_fields = {"instance", "iis_site", "path", "expect", "name", "service", "event_log", "publisher"}
     name = next(part for part in reversed(path) if isinstance(part, str))
     return (
         (
@@ -244,6 +251,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
             and name in {"port", "hours", "expect", "max_unavailable", "ignore"}
         )
         or (wrong == -1 and name in {"expect", "ignore"})
+        or (wrong is True and name == "all_instances")
         or (isinstance(wrong, str) and name == "prefix")
         or (wrong is True and name == "accept_eulas")
         or (isinstance(wrong, str) and wrong and (name in text_fields | LISTS_OF_TEXT))
