@@ -144,8 +144,14 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"    - {refusal.host}: {refusal.title} ({refusal.reason})"
 
 
-def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] | None) -> Plan:
+def plan_of(
+    estate: Estate,
+    pending: Mapping[str, Sequence[FoundUpdate] | None] | None,
+    notes: Mapping[str, str] | None = None,
+) -> Plan:
     """What patching this estate would do; ``pending`` is what the last scan found on each host, None without a scan.
+
+    ``notes`` tells what is to be known of a package, by its name: that it is not needed, or what else it touches.
 
     The same estate and the same findings, in whatever order a scan told them, make the same plan.
     """
@@ -155,7 +161,7 @@ def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] 
         for host in hosts:
             told = None if pending is None else pending.get(host, ())
             found = None if told is None else sorted(told, key=lambda u: (u.title, u.id, u.revision))
-            steps += _installs(estate, host, wave, found)
+            steps += _installs(estate, host, wave, found, notes or {})
             judged = admit(found or (), estate.updates)
             refused += [Refusal(host=host, title=str(a.update), reason=a.reason) for a in judged if not a.admitted]
     steps += [*_restarts(estate), *_checks(estate), *_reopening(estate)]
@@ -214,7 +220,9 @@ def _backups(estate: Estate) -> Iterator[PlanStep]:
         )
 
 
-def _installs(estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate] | None) -> Iterator[PlanStep]:
+def _installs(
+    estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate] | None, notes: Mapping[str, str]
+) -> Iterator[PlanStep]:
     for package in estate.updates.packages:
         if package.on == host:
             yield PlanStep(
@@ -222,7 +230,7 @@ def _installs(estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate]
                 host=host,
                 group=wave,
                 subject=package.name,
-                detail=f"build {package.build}",
+                detail="; ".join([f"build {package.build}", *filter(None, [notes.get(package.name)])]),
                 update=package.name,
                 kb=(package.kb,) if package.kb else (),
                 sha256=package.sha256,

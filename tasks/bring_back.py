@@ -22,11 +22,11 @@ from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
-from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, reopening
+from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, patches_begun, reopening
 from tasks import checks, lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_patch import must_be_whole, ways_back
+from tasks.sql_aftermath import must_be_whole, setup_facts, start_what_ran, ways_back
 from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
 
 Held = dict[str, dict[str, Any]]
@@ -155,7 +155,7 @@ def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str]
     """
 
     def settled(host: str) -> None:
-        while waits_for := _unsettled(run, host):
+        while waits_for := _unsettled(run, host, held[host]):
             if time.monotonic() > deadline:
                 raise Stopped.because("bring back", f"{host}: {waits_for} still goes on")
             tell("bring back", host, f"waiting for {waits_for} to end")
@@ -168,7 +168,7 @@ def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str]
     return {host: said(trouble) for host, trouble in troubles.items() if host not in away}, away
 
 
-def _unsettled(run: Run, host: str) -> str | None:
+def _unsettled(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
     """What has been begun on the host and has not come to its end; None where nothing has."""
     asked = run.hosts[host].run("Get-RebootState", intent="")["asked"]
     if asked and is_going_down(run.hosts[host].run("Get-RebootState", intent=asked["intent"])):
@@ -177,6 +177,9 @@ def _unsettled(run: Run, host: str) -> str | None:
         facts = JobFacts.model_validate(known)
         if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
             return f"job {facts.id}"
+    if patches_begun(quiesce):
+        for process in setup_facts(run, host).running:
+            return f"{process.name} of SQL Server setup (process {process.id})"
     return None
 
 
@@ -192,7 +195,7 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     sql: dict[str, str] = {}
     if held and (begun.anything or set(lost) & set(run.sql)):
         _hold_services(run, held)
-        sql = _sql_problems(run, held, begun, lost)
+        sql = _sql_problems(run, held, begun, lost, back)
         back.way_back = tuple(line for host, why in sql.items() for line in ways_back(run, host, held.get(host), why))
         _refresh_sites(run, held)
         back.checks = _must_checks(run, lost)
@@ -253,7 +256,7 @@ def _mark(run: Run, held: Held, section: str, hosts: Iterable[str]) -> None:
     together(run, hosts, mark)
 
 
-def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -> dict[str, str]:
+def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str], back: BroughtBack) -> dict[str, str]:
     """Start every SQL Server that does not run, wait until it is ready, and say which is not as it must be."""
     problems = {host: f"{host}: {why}" for host, why in lost.items() if host in run.sql}
     for host in set(run.sql) - set(problems):
@@ -265,9 +268,16 @@ def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -
                 with suppress(Stopped):  # whether it has come up, and why not, is for await_sql to say
                     _start(run, host, [engine, *([agent] if before.agent else [])])
             running = readiness.await_sql(
-                run, host, deadline, known=readiness.Before(agent=before.agent), stop=run.over
+                run,
+                host,
+                deadline,
+                known=readiness.Before(agent=before.agent),
+                scripts=host in begun.builds,
+                stop=run.over,
             )
             must_be_whole(run, host, held.get(host) or {}, running)
+            down = start_what_ran(run, host)
+            back.stopped |= {f"service {name} on {host}": why for name, why in down.items()}
         except (Stopped, HostError, SqlServerError) as trouble:
             run.heed(trouble)
             problems[host] = said(trouble)

@@ -17,7 +17,8 @@ from model.scan import Scan
 from tasks.jobs import is_begun
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_patch import install_sql_patch, sql_patch_job
+from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
+from tasks.sql_patch import last_record as last_patch
 from tasks.step import step
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
@@ -62,15 +63,28 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]) -> Installed:
     """Install exactly these updates of the plan on ``host``: packages first, then Windows updates.
 
+    What does not go in before a restart is left for the next round.
+
     Raises Stopped where a SQL Server patch has failed; a Windows update that fails is a record, and the rescan decides.
     """
     packages = _packages(run, host)
-    records = [install_sql_patch(run, packages[s.update], round_number) for s in steps if s.update in packages]
+    records: list[UpdateRecord] = []
+    for each in (s for s in steps if s.update in packages):
+        records.append(install_sql_patch(run, packages[each.update], round_number))
+        if wants_restart_first(records[-1]) or _waits_before_setup(run, host):
+            break
     windows = [s for s in steps if s.update not in packages]
-    if windows:
+    if windows and not any(map(wants_restart_first, records)):
         records += install_windows_updates(run, host, round_number, windows)
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
-    return Installed(tuple(records), restart_due(records, facts.pending_reboot))
+    due = restart_due(records, facts.pending_reboot) or any(map(wants_restart_first, records))
+    return Installed(tuple(records), due)
+
+
+def _waits_before_setup(run: Run, host: str) -> bool:
+    """Whether SQL Server setup would refuse to begin now."""
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
+    return pending_verdict(facts.pending_reboot, before_sql_setup=True).due
 
 
 def _packages(run: Run, host: str) -> dict[str | None, Any]:
@@ -92,7 +106,11 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
         unlocked, later = newcomers(plan, host, rescan, run.estate.updates)
         _note_later(run, host, round_number, [each.update for each in later])
         windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]
+        packages = [wanted for wanted in plan.of("install", host) if wanted.update in _packages(run, host)]
+        tried = {wanted.update: last_patch(run, host, wanted.update) for wanted in packages if wanted.update}
         again = tuple(
+            wanted for wanted in packages if (last := tried[wanted.update]) is None or wants_restart_first(last)
+        ) + tuple(
             wanted
             for wanted in (*windows, *unlocked)
             if rescan.offers(wanted.update or "", wanted.revision)
@@ -119,11 +137,15 @@ def _note_later(run: Run, host: str, round_number: int, updates: Sequence[FoundU
 
 def _verify_packages(run: Run, host: str) -> None:
     for record in run.journal.of(UpdateRecord):
-        if record.host == host and record.kind == "mssql-patch" and record.verified_by is None:
+        if (
+            record.host == host
+            and record.kind == "mssql-patch"
+            and record.result != "failed"
+            and not record.verified_by
+        ):
             # Ready with at least the build of the patch: its restart was waited for until then.
             with suppress(SqlServerError):
-                proof = f"build {run.sql[host].facts().build}"
-                run.journal.replace(record, record.model_copy(update={"verified_by": proof}))
+                run.journal.replace(record, record.model_copy(update={"verified_by": proof(run, record)}))
 
 
 def loops(todo: Todo) -> list[str]:

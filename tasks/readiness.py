@@ -16,6 +16,7 @@ from model.gate import CLOCK_TOLERANCE
 from model.outcome import Stopped
 from model.records import HostFacts
 from model.reopen import SQL_BEFORE
+from model.sql.errorlog import TELLING, script_upgrade
 from model.sql.patched import SqlBefore
 from model.sql.readiness import Ready, Sample, readiness
 from model.sql.startup import why_it_died
@@ -72,10 +73,12 @@ def await_sql(
     *,
     build: str | None = None,
     known: Before | None = None,
+    scripts: bool = False,
     stop: threading.Event | None = None,
 ) -> str:
     """Wait until the SQL Server of ``host`` is ready (``model.sql.readiness``), and return the build that it runs.
 
+    ``scripts`` says that a patch was begun there: its upgrade scripts must have come to their end, as the ERRORLOG tells.
     ``deadline`` is a moment of ``time.monotonic``. Raises Stopped then, when ``stop`` is set (unsaid: when the run is
     over), and as soon as waiting is of no use: a database that is damaged, an engine that has ended by itself.
     """
@@ -91,6 +94,7 @@ def await_sql(
             build=build,
             start_before=known.start,
             agent=known.agent,
+            scripts=_script_step(run, host) if scripts else None,
         )
         if isinstance(verdict, Ready):
             return verdict.build
@@ -105,6 +109,36 @@ def await_sql(
                 "readiness", f"{host}: SQL Server is not ready, it still waits for {said}. {_look(host)}"
             )
         _pause(run, host, said, stop)
+
+
+def await_script_upgrade(run: Run, host: str, deadline: float, *, stop: threading.Event | None = None) -> None:
+    """Wait until no upgrade scripts run on ``host``, whatever the engine is otherwise: a restart must not cut them.
+
+    Raises Stopped when ``deadline`` has passed, or ``stop`` is set.
+    """
+    said = ""
+    while (step := _script_step(run, host)) is not None:
+        if time.monotonic() > deadline:
+            raise Stopped.because(
+                "readiness", f"{host}: the script upgrade of SQL Server ({step}) has not come to its end. {_look(host)}"
+            )
+        if step != said:
+            said = step
+            tell("readiness", host, f"waiting for its script upgrade ({said})")
+        _pause(run, host, f"its script upgrade ({said})", stop)
+
+
+def _script_step(run: Run, host: str) -> str | None:
+    """The script of an upgrade that goes on, by the ERRORLOG; None where none does, or the host does not say."""
+    instance = run.estate.sql[host].instance
+    try:
+        answer = run.hosts[host].run("Get-SqlErrorLog", instance=instance, pattern=TELLING, deadline=30)
+    except FINAL:
+        raise
+    except HostError:
+        return None
+    found = script_upgrade("\n".join(answer["lines"]))
+    return (found.step or "begun") if found.state == "running" else None
 
 
 def _look(host: str) -> str:

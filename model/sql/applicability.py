@@ -115,7 +115,7 @@ def patches_of_host(
     builds = {each.name: each.build for each in _engines(setup) if each.build}
     now = build
     for patch in patches:
-        verdict = _unserviceable(instance, edition) or _missing(instance, setup) or fit(patch, instance, now)
+        verdict = _unserviceable(instance, edition) or missing(instance, setup) or fit(patch, instance, now)
         others = [name for name in builds if patch.all_instances and name.casefold() != instance.casefold()]
         for other in others:
             if verdict.state == "refused" or Build.parse(builds[other]).major != Build.parse(patch.build).major:
@@ -156,15 +156,16 @@ def _engines(setup: SetupFacts) -> Iterator[RegistryInstance]:
     return (each for each in setup.instances if each.kind == "SQL")
 
 
-def _missing(instance: str, setup: SetupFacts) -> Fit | None:
+def missing(instance: str, setup: SetupFacts) -> Fit | None:
+    """Refused where the registry of the host knows no such instance; None where it does."""
     if setup.engine(instance) is not None:
         return None
     names = [each.name for each in _engines(setup)]
     known = f"it has {', '.join(names)}{did_you_mean(instance, names)}" if names else "it has none"
     return Fit(
         "refused",
-        f"the registry knows no instance {instance} ({known}), so setup would patch nothing. Correct sql: in the estate "
-        f"file.",
+        f"the registry knows no instance {instance} ({known}), so setup would patch nothing. Correct sql: in the "
+        f"estate file.",
     )
 
 

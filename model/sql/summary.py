@@ -20,6 +20,8 @@ _DECORATION = re.compile(r"^[\s*`>-]+|[\s*`]+$")
 """What people's pastes put around a line; setup's own lines are indented by two blanks."""
 _DETAILS = "Detailed results"
 _RULES = "Rules with failures"
+_ADVICE = re.compile(r" To determine the reason for failure, review the log files\.?")
+"""Which is what is being done here."""
 _TOP = 3
 """Findings that fit on one screen."""
 
@@ -82,10 +84,9 @@ class Summary:
         failed = [feature for feature in self.features if feature.failed]
         if section.passed and not failed:
             return ""
-        parts = [section.result.rstrip(".")]
-        message = section.message or self.overall.message
-        if message and message.rstrip(".") != parts[0]:
-            parts.append(message.rstrip("."))
+        parts = [_ADVICE.sub("", section.result).rstrip(".")]
+        message = _ADVICE.sub("", section.message or self.overall.message).rstrip(".")
+        parts += [message] if message != parts[0] else []
         parts += [_feature(feature) for feature in failed[:_TOP]]
         parts += [f"rule {rule}" for rule in self.rules[:_TOP]]
         return "; ".join(part for part in parts if part)

@@ -53,8 +53,9 @@ def test_a_setup_that_replaced_nothing_leaves_the_estate_open(
         "FAILED",
         (
             "acme-billing: failed at install, 2 updates were installed, everything is up. "
-            f"sql01: {CU} failed, setup answered 0x84B30002: not a code that we know; Summary.txt has the reason. "
-            f"MSSQLSERVER is still at {OLD}. See Summary.txt of setup on sql01."
+            f"sql01: {CU} failed, setup answered 0x84B30002 (The patch installer has failed to update the following "
+            "instance: MSSQLSERVER; Database Engine Services: Failed (An error occurred during the setup process of the "
+            f"feature)). MSSQLSERVER is still at {OLD}. See Summary.txt of setup on sql01."
         ),
     )
     assert ran.report["next_command"] == "billpatch patch acme-billing --change CHG1 --attempt 2"
@@ -129,7 +130,7 @@ def test_binaries_and_registry_that_differ_are_half_a_patch(
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
     assert ran.type == "FAILED"
     assert ran.message.startswith(
-        f"acme-billing: NOT reopened, a person is needed. (1) sql01: {CU} is half-done, setup answered 0x84B30002: "
+        f"acme-billing: NOT reopened, a person is needed. (1) sql01: {CU} is half-done, setup answered 0x84B30002 ("
     )
     problem = f"sql01: MSSQLSERVER is half-patched: setup has left build {NEW}, the engine runs {OLD}. See Summary.txt of setup on sql01."
     assert any(problem in each for each in ran.report["problems"])

@@ -72,6 +72,13 @@ def test_installs_are_told_by_identity(estate: Estate) -> None:
     assert not plan.admits("sql01", "u-net", 200)
 
 
+def test_what_is_to_be_known_of_a_package_stands_beside_it(estate: Estate) -> None:
+    """That it is not needed, or what else it touches: whoever reviews the plan reads it there."""
+    note = "also updates what MSSQLSERVER shares with REPORTS"
+    (step,) = plan_of(estate, {}, {"SQL Server 2019 CU32": note, "another": "x"}).of("install", "sql01")
+    assert step.detail == f"build 15.0.4430.1; {note}"
+
+
 def test_what_is_refused_is_listed_with_its_reason(estate: Estate) -> None:
     plan = plan_of(estate, {"sql01": [SQL]})
     assert not plan.admits("sql01", "u-sql", 200)
