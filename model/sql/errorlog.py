@@ -23,7 +23,8 @@ _BEGIN = re.compile(r"is upgrading script\b")
 _SCRIPT_UPGRADE, _STEP_FAILED, _MASTER = 18401, 912, 3417
 
 TELLING = (
-    r"'[^']+'[^']*'[^']+'\D*\d{8,10}\D+\d{8,10}|: (912|3417|18401), |Recovery is complete|ready for client connections"
+    r"'[^']+'[^']*'[^']+'\D*\d{8,10}\D+\d{8,10}|: \d{1,5}, [^:]+: (1[6-9]|2[0-5]), |: 18401, |"
+    r"Recovery is complete|ready for client connections"
 )
 """What to look for in the log of a start: its lines, each with the next one that is not blank, are all that ``script_upgrade`` needs."""
 

@@ -82,7 +82,8 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     lab.declare("sql.upgrade_fails", "sql01")
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
     died = (
-        "sql01: SQL Server has ended by itself: Script level upgrade for database 'master' failed because upgrade step "
+        "sql01: SQL Server has ended by itself: There is already an object named 'DatabaseMailUserRole' in the database "
+        "(2714); Script level upgrade for database 'master' failed because upgrade step "
         "'msdb110_upgrade.sql' encountered error 2714, state 6, severity 25 (912); Cannot recover the master database "
         "(3417). See its ERRORLOG on sql01."
     )
@@ -99,6 +100,11 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     assert page["verdict"] == "half-open"
     assert died in page["text"]
     assert "/Action=RemovePatch /InstanceName=MSSQLSERVER" in page["text"]
+    assert f"master, model and msdb restore onto build {OLD} only (error 3168)" in page["text"]
+    assert r"master: \\nas01\billing" in page["text"]
+    assert "billpatch recover acme-billing" in page["text"]
+    customers = httpx.get(f"http://{lab.state()['hosts']['web01']['address']}:8080/AdminPortal/")
+    assert (customers.status_code, "maintenance" in customers.text.casefold()) == (503, True)
 
     recovered = subprocess.run(
         [sys.executable, "-m", "billpatch", "recover", lab.estate],
