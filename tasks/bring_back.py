@@ -195,7 +195,7 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     sql: dict[str, str] = {}
     if held and (begun.anything or set(lost) & set(run.sql)):
         _hold_services(run, held)
-        sql = _sql_problems(run, held, begun, lost, back)
+        sql = _sql_problems(run, held, begun, lost)
         back.way_back = tuple(line for host, why in sql.items() for line in ways_back(run, host, held.get(host), why))
         _refresh_sites(run, held)
         back.checks = _must_checks(run, lost)
@@ -256,7 +256,7 @@ def _mark(run: Run, held: Held, section: str, hosts: Iterable[str]) -> None:
     together(run, hosts, mark)
 
 
-def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str], back: BroughtBack) -> dict[str, str]:
+def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -> dict[str, str]:
     """Start every SQL Server that does not run, wait until it is ready, and say which is not as it must be."""
     problems = {host: f"{host}: {why}" for host, why in lost.items() if host in run.sql}
     for host in set(run.sql) - set(problems):
@@ -276,13 +276,19 @@ def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str], b
                 stop=run.over,
             )
             must_be_whole(run, host, held.get(host) or {}, running)
-            down = start_what_ran(run, host)
-            back.stopped |= {f"service {name} on {host}": why for name, why in down.items()}
+            _tell_of_services(run, host, start_what_ran(run, host))
         except (Stopped, HostError, SqlServerError) as trouble:
             run.heed(trouble)
             problems[host] = said(trouble)
     must_be_ours(run)
     return problems
+
+
+def _tell_of_services(run: Run, host: str, down: Mapping[str, str]) -> None:
+    """Services of SQL Server that ran before and do not start (Reporting Services): told, and no reason to stay closed."""
+    for name, why in down.items():
+        check = f"service {name} runs as before"
+        run.journal.write(CheckRecord(name=check, host=host, severity="should", status="failed", detail=why))
 
 
 def _refresh_sites(run: Run, held: Held) -> None:

@@ -11,7 +11,8 @@ from model.estate import MssqlPatch
 from model.gate import CLOCK_TOLERANCE
 from model.hresults import Meaning, sql_setup_meaning
 from model.outcome import Stopped
-from model.records import BackupRecord, UpdateRecord
+from model.reboot import pending_verdict
+from model.records import BackupRecord, HostFacts, UpdateRecord
 from model.reopen import sql_patch_section
 from model.sql.applicability import patches_of_host
 from model.sql.builds import Build, at_least
@@ -19,7 +20,7 @@ from model.sql.facts import SetupFacts
 from model.sql.summary import Summary, newest_patch
 from model.words import duration_text
 from tasks import readiness, sql_aftermath
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, identity, is_begun, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
 from tasks.progress import tell
 from tasks.run import Run
 
@@ -192,24 +193,21 @@ def _has_build(evidence: _Evidence, package: MssqlPatch) -> bool:
 def _restart_first(
     run: Run, package: MssqlPatch, round_number: int, started: datetime, evidence: _Evidence
 ) -> UpdateRecord:
-    """Setup wants a restart before it begins: granted once. Raises Stopped where it wants one more."""
+    """Setup wants a restart before it begins: granted, unless the host comes right from one. Then Stopped is raised."""
+    host = package.on
     record = _write(run, package, started, "failed", evidence.meaning, remark=f"{evidence.meaning}")
-    if any(_wanted_restart(run, package, earlier) for earlier in range(1, round_number)):
+    before = f"{run.key}.{round_number - 1}"
+    asked = run.hosts[host].run("Get-RebootState", intent=before)["asked"]
+    if asked and asked["intent"] == before:
+        facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
+        signals = pending_verdict(facts.pending_reboot, before_sql_setup=True).signals
         raise Stopped.because(
             "install",
-            f"{package.on}: {package.name} was not installed: setup wants a restart although the host has been "
-            f"restarted for it ({evidence.said}). Look for what asks for it, first of all at "
-            f"PendingFileRenameOperations under HKLM\\SYSTEM\\CurrentControlSet\\Control\\Session Manager.",
+            f"{host}: {package.name} was not installed: setup wants a restart although the host has just been restarted "
+            f"({evidence.said}). What asks for it: {', '.join(signals) or 'none of the usual signals'}. Mend that, then raise "
+            f"the attempt.",
         )
     return record
-
-
-def _wanted_restart(run: Run, package: MssqlPatch, round_number: int) -> bool:
-    job = sql_patch_job(run, package)
-    (facts,) = run.hosts[package.on].job([identity(run, round_number, job)])
-    result = ((facts.get("job") or {}).get("result")) or {}
-    code = result.get("exit_code")
-    return code is not None and sql_setup_meaning(code).do == "reboot"
 
 
 def _must_be_patched(run: Run, package: MssqlPatch, started: datetime, evidence: _Evidence) -> None:
