@@ -118,7 +118,8 @@ def _services(machine: HostSpec, spec: LabSpec) -> dict[str, Any]:
         services["MSSQLSERVER"] = service(display="SQL Server (MSSQLSERVER)")
         services["SQLSERVERAGENT"] = service("Automatic", "MSSQLSERVER", display="SQL Server Agent (MSSQLSERVER)")
         services["SQLWriter"] = service(display="SQL Server VSS Writer")
-        services["MsDtsServer150"] = service(display="SQL Server Integration Services 15.0")
+        # Started by hand, as some do: no boot starts it again.
+        services["MsDtsServer150"] = service("Manual", display="SQL Server Integration Services 15.0")
         services["SQLServerReportingServices"] = service(display="SQL Server Reporting Services")
         services["SQLBrowser"] = service("Disabled", display="SQL Server Browser", running=False)
         services |= {f"MSSQL${name}": service(display=f"SQL Server ({name})") for name in spec.other_instances}

@@ -111,21 +111,15 @@ def await_sql(
         _pause(run, host, said, stop)
 
 
-def await_script_upgrade(run: Run, host: str, deadline: float, *, stop: threading.Event | None = None) -> None:
-    """Wait until no upgrade scripts run on ``host``, whatever the engine is otherwise: a restart must not cut them.
+def await_scripts(run: Run, host: str, deadline: float, *, stop: threading.Event | None = None) -> None:
+    """Wait until the engine of ``host`` is through with what its start has begun, whatever its build: no restart cuts it.
 
-    Raises Stopped when ``deadline`` has passed, or ``stop`` is set.
+    One that is stopped has begun nothing. Raises Stopped as ``await_sql``.
     """
-    said = ""
-    while (step := _script_step(run, host)) is not None:
-        if time.monotonic() > deadline:
-            raise Stopped.because(
-                "readiness", f"{host}: the script upgrade of SQL Server ({step}) has not come to its end. {_look(host)}"
-            )
-        if step != said:
-            said = step
-            tell("readiness", host, f"waiting for its script upgrade ({said})")
-        _pause(run, host, f"its script upgrade ({said})", stop)
+    engine = sql_services(run.estate.sql[host].instance)[1]
+    service = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=[engine])).service(engine)
+    if service is not None and service.status != "Stopped":
+        await_sql(run, host, deadline, scripts=True, stop=stop)
 
 
 def _script_step(run: Run, host: str) -> str | None:

@@ -52,7 +52,8 @@ def left_behind(package: MssqlPatch, setup: SetupFacts) -> str | None:
 def start_what_ran(run: Run, host: str) -> dict[str, str]:
     """Start the services of SQL Server that ran before the first patch and do not now; those that stay down, and why.
 
-    Agent first, for it comes right after the engine; then Reporting, Integration and Analysis Services and the rest.
+    Agent first, for it comes right after the engine; then Reporting, Integration and Analysis Services and the rest. Not
+    before the last restart: jobs that Agent has begun would be cut by it.
     """
     ran = _ran(run.hosts[host].run("Get-QuiesceState")["quiesce"])
     if not ran:
@@ -71,7 +72,7 @@ def start_what_ran(run: Run, host: str) -> dict[str, str]:
         timeout_seconds=_SERVICE_SECONDS,
         deadline=_SERVICE_SECONDS + 30,
     )
-    tell("install", host, f"started again: {', '.join(names)}")
+    tell("bring back", host, f"started again: {', '.join(names)}")
     return {s["name"]: f"{s['status']} ({s['error']})" for s in answer["services"] if s["status"] != "Running"}
 
 

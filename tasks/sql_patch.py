@@ -101,7 +101,6 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
     if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _has_build(evidence, package):
         return _restart_first(run, package, round_number, started, evidence)
     _must_be_patched(run, package, started, evidence)
-    sql_aftermath.start_what_ran(run, host)
     return _write(run, package, started, "installed", evidence.meaning, remark=_remark(evidence))
 
 
@@ -227,7 +226,7 @@ def _must_be_patched(run: Run, package: MssqlPatch, started: datetime, evidence:
     try:
         if evidence.meaning is not None and evidence.meaning.do == "done-reboot":
             # The engine may run the old binaries until then; a restart in the middle of its scripts may ruin master.
-            readiness.await_script_upgrade(run, host, deadline, stop=run.stop)
+            readiness.await_scripts(run, host, deadline, stop=run.stop)
             return
         engine = readiness.await_sql(run, host, deadline, scripts=True, stop=run.stop)
     except Stopped:

@@ -57,7 +57,7 @@ def test_a_setup_that_still_runs_keeps_the_portals_closed_until_it_has_ended(
     lab = start_lab()
     text = Path(lab.estate).read_text(encoding="utf-8")
     Path(lab.estate).write_text(
-        text.replace("deadline: 10m", "deadline: 30s").replace("deadline: 5m", "deadline: 4s"), encoding="utf-8"
+        text.replace("deadline: 10m", "deadline: 10s").replace("deadline: 5m", "deadline: 2s"), encoding="utf-8"
     )
     lab.declare("sqlpatch.hangs", said=False)
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
