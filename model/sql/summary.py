@@ -119,7 +119,8 @@ def parse_summary(text: str) -> Summary | None:
         elif part == _DETAILS:
             _read_feature(line, features)
         elif part.startswith(_RULES) and not line.casefold().startswith(("rules report", "there are no")):
-            rules += [line] if ":\\" not in line else []
+            # Headings within it, and the path of the report.
+            rules += [line] if ":\\" not in line and not line.endswith(":") else []
         elif (told := _FIELD.fullmatch(line)) is not None:
             target = package if part == "Package properties" else where
             if target is not None:

@@ -133,6 +133,14 @@ def test_rules_that_failed_are_named() -> None:
     assert summary.explain("BILLING").endswith("; rule RebootRequiredCheck: Failed")
 
 
+def test_headings_within_the_rules_are_no_rules() -> None:
+    """As older versions write them."""
+    older = "Rules with failures:\n\nGlobal rules:\n\nThere are no scenario-specific rules.\n\nRules report file:  C:\\x.htm\n"
+    summary = parse_summary("Overall summary:\n  Final result: Passed\n  Exit code (Decimal): 0\n\n" + older)
+    assert summary is not None
+    assert summary.rules == ()
+
+
 @pytest.mark.parametrize("text", ["", "nothing of the kind", "Overall summary:\n  Exit code (Decimal): 0\n"])
 def test_what_is_no_summary_is_none(text: str) -> None:
     """Half a file, which setup is still writing, says nothing."""

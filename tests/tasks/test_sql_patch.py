@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -17,7 +18,9 @@ from lab.estate import PRESETS, Lab
 from lab.faults import Fault
 from lab.scripts.library import set_value
 from model.outcome import Stopped
+from model.plan import plan_of
 from model.records import UpdateRecord
+from tasks import install
 from tasks.progress import Progress, subscribe
 from tasks.run import Run, open_run
 from tasks.sql_aftermath import must_be_whole, start_what_ran
@@ -86,6 +89,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         package: dict[str, Any] | None = None,
         sql: dict[str, Any] | None = None,
         speed: float = 400,
+        later: tuple[str, ...] = (),
     ) -> Bench:
         lab = Lab(PRESETS[preset], tmp_path / "lab", speed=speed).start()
         monkeypatch.setenv("BILLPATCH_CREDENTIALS", str(lab.credentials_file))
@@ -94,6 +98,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         document = yaml.load(lab.estate_file.read_text(encoding="utf-8"))
         document["updates"]["packages"][0].update(package or {})
         document["sql"]["sql01"].update(sql or {})
+        for build in later:
+            data = b"MZ\n" + json.dumps({"build": build, "kb": "KB5063757"}).encode() + b"\n"
+            (lab.share / "packages" / f"{build}.exe").write_bytes(data)
+            first = document["updates"]["packages"][0]
+            own = {"name": f"the patch to {build}", "source": rf"\\nas01\billing\packages\{build}.exe", "build": build}
+            document["updates"]["packages"].append({**first, **own, "sha256": hashlib.sha256(data).hexdigest()})
         yaml.dump(document, lab.estate_file)
         run = open_run(str(lab.estate_file), change="CHG1")
         run.number, run.fence = 1, 1
@@ -270,3 +280,34 @@ def test_all_instances_of_the_host(bench: Callable[..., Bench]) -> None:
     night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
     assert night.install().result == "installed"
     assert sorted(each["instance"] for each in night.audit("sqlpatch.install")) == ["MSSQLSERVER", "REPORTS"]
+
+
+def test_the_second_of_two_patches_waits_for_the_restart_that_the_first_one_asks_for(
+    bench: Callable[..., Bench],
+) -> None:
+    """Setup would refuse it: it is left for the next round, and is not forgotten."""
+    newer = "15.0.4440.1"
+    night = bench(later=(newer,))
+    manager = r"SYSTEM\CurrentControlSet\Control\Session Manager"
+
+    def leave_renames() -> None:
+        while not night.audit("sqlpatch.install"):
+            threading.Event().wait(0.01)
+        set_value(night.lab.hosts["sql01"], manager, "PendingFileRenameOperations", [r"\??\C:\old.dll", ""])
+
+    beside = threading.Thread(target=leave_renames)
+    beside.start()
+    plan = plan_of(night.run.estate, {})
+    step: Any = install.install_on
+    first = step._task.fn(night.run, "sql01", 1, plan.of("install", "sql01"))
+    beside.join()
+    assert [record.update for record in first.records] == [CU]
+    assert first.restart
+    todo = install.verify(night.run, plan, {"sql01": ()})
+    assert [each.build for each in todo["sql01"]] == [newer]
+    night.restart("acme-billing.CHG1.1.1")
+    second = step._task.fn(night.run, "sql01", 2, todo["sql01"])
+    assert [(record.update, record.result) for record in second.records] == [(f"the patch to {newer}", "installed")]
+    assert install.verify(night.run, plan, {"sql01": ()}) == {}
+    proofs = {record.update: record.verified_by for record in night.run.journal.of(UpdateRecord)}
+    assert proofs == {CU: f"build {NEW}", f"the patch to {newer}": f"build {newer}"}
