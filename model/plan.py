@@ -45,6 +45,8 @@ class PlanStep(Record):
     build: str | None = None
     alone: bool = False
     """Installed apart from all others: servicing stacks, exclusive updates."""
+    note: str = ""
+    """What the hosts said of it just now: for people, and no part of what is approved."""
 
     @property
     def is_windows_update(self) -> bool:
@@ -53,7 +55,8 @@ class PlanStep(Record):
 
     def __str__(self) -> str:
         on = f"{self.host}: " if self.host else ""
-        return f"{on}{self.subject}" + (f" ({self.detail})" if self.detail else "")
+        told = "; ".join(filter(None, (self.detail, self.note)))
+        return f"{on}{self.subject}" + (f" ({told})" if told else "")
 
 
 class Refusal(Record):
@@ -88,7 +91,9 @@ class Plan(Record):
     @property
     def hash(self) -> str:
         """SHA-256 of the steps as canonical JSON: what a person approves, and what is then done."""
-        content = self.model_dump(mode="json", exclude={"refused", "approval"})
+        content = self.model_dump(
+            mode="json", exclude={"refused": True, "approval": True, "steps": {"__all__": {"note": True}}}
+        )
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -230,7 +235,8 @@ def _installs(
                 host=host,
                 group=wave,
                 subject=package.name,
-                detail="; ".join([f"build {package.build}", *filter(None, [notes.get(package.name)])]),
+                detail=f"build {package.build}",
+                note=notes.get(package.name, ""),
                 update=package.name,
                 kb=(package.kb,) if package.kb else (),
                 sha256=package.sha256,

@@ -132,6 +132,8 @@ class Start:
         if not self._wait(lasts.listen + (float(slow.get("seconds", 60)) if slow is not None else 0)):
             return
         instance.enter(Phase.STALLING)
+        instance.log("Starting up database 'master'.", source="spid6s")
+        instance.log(f"Server is listening on [ 'any' <ipv4> {instance.port}].", source="spid18s")
         if not self._wait(lasts.stall):
             return
         if instance.scripts_pending:

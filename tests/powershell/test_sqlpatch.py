@@ -201,6 +201,7 @@ def test_summaries_since_a_moment(hosts: Any) -> None:
     assert [(each["written"], each["text"]) for each in found] == [
         ("2023-11-14T22:13:20.000Z", "Final result: Passed\u20ac")
     ]
+    assert hosts.run("Get-SqlSetup", {"since": "2023-11-14T22:13:21.500123+00:00"}).agree()["summaries"] == found
     assert hosts.run("Get-SqlSetup", {"since": "2023-11-14T22:13:30Z"}).agree()["summaries"] == []
 
 
