@@ -57,7 +57,7 @@ def test_boot_goes_through_its_phases(make_machine: Any, until: Any) -> None:
     living = machine.connect()
     before = machine.sql.started_at
     machine.host.restart(seconds_down=10)
-    until(lambda: machine.sql.phase is Phase.DOWN)
+    until(lambda: machine.events("sql.down"))
     with pytest.raises(pyodbc.Error):
         living.cursor().execute("SELECT 1")
     seen = watch(machine, "agent")
