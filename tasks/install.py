@@ -107,10 +107,7 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
         _note_later(run, host, round_number, [each.update for each in later])
         windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]
         packages = [wanted for wanted in plan.of("install", host) if wanted.update in _packages(run, host)]
-        tried = {wanted.update: last_patch(run, host, wanted.update) for wanted in packages if wanted.update}
-        again = tuple(
-            wanted for wanted in packages if (last := tried[wanted.update]) is None or wants_restart_first(last)
-        ) + tuple(
+        again = tuple(wanted for wanted in packages if _patch_again(run, host, wanted)) + tuple(
             wanted
             for wanted in (*windows, *unlocked)
             if rescan.offers(wanted.update or "", wanted.revision)
@@ -120,6 +117,12 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
             todo[host] = again
         _verify_packages(run, host)
     return todo
+
+
+def _patch_again(run: Run, host: str, wanted: PlanStep) -> bool:
+    """Whether a SQL Server patch has not been tried yet, or waits for the restart that setup wanted first."""
+    tried = last_patch(run, host, wanted.update or "")
+    return tried is None or wants_restart_first(tried)
 
 
 def _note_later(run: Run, host: str, round_number: int, updates: Sequence[FoundUpdate]) -> None:

@@ -22,6 +22,7 @@ from lab.scripts.library import set_value
 from model.outcome import Stopped
 from model.plan import plan_of
 from model.records import UpdateRecord
+from model.scan import Scan
 from tasks import install
 from tasks.progress import Progress, subscribe
 from tasks.run import Run, open_run
@@ -310,11 +311,11 @@ def test_the_second_of_two_patches_waits_for_the_restart_that_the_first_one_asks
     beside.join()
     assert [record.update for record in first.records] == [CU]
     assert first.restart
-    todo = install.verify(night.run, plan, {"sql01": ()})
+    todo = install.verify(night.run, plan, 1, {"sql01": Scan()})
     assert [each.build for each in todo["sql01"]] == [newer]
     night.restart("acme-billing.CHG1.1.1")
     second = step._task.fn(night.run, "sql01", 2, todo["sql01"])
     assert [(record.update, record.result) for record in second.records] == [(f"the patch to {newer}", "installed")]
-    assert install.verify(night.run, plan, {"sql01": ()}) == {}
+    assert install.verify(night.run, plan, 1, {"sql01": Scan()}) == {}
     proofs = {record.update: record.verified_by for record in night.run.journal.of(UpdateRecord)}
     assert proofs == {CU: f"build {NEW}", f"the patch to {newer}": f"build {newer}"}
