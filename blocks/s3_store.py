@@ -228,6 +228,18 @@ class S3BackupStore:
             headers["x-amz-server-side-encryption-aws-kms-key-id"] = options["SSEKMSKeyId"]
         return PresignedPut(SecretStr(url), headers)
 
+    def presign_get(self, object_name: str, *, expires: timedelta) -> SecretStr:
+        """A URL by which anybody can fetch this one object, valid for ``expires``: a secret, for a host to pull by."""
+        if not timedelta(0) < expires <= LONGEST_PRESIGN:
+            raise ValueError("a presigned URL lives for more than nothing and at most seven days")
+        wanted = {"Bucket": self.bucket, "Key": self.key(object_name)}
+        seconds = int(expires.total_seconds())
+        url = ask(
+            self._asked("s3:GetObject", object_name),
+            lambda: self._client().generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds),
+        )
+        return SecretStr(url)
+
     def verify(self, object_name: str, *, sha256: str, size: int) -> StoredObject:
         """What S3 holds under this name, proved equal in size and SHA-256 to what the host sent.
 

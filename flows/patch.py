@@ -17,7 +17,20 @@ from model.interruption import CUT_OFF, cut_off
 from model.outcome import Stopped
 from model.plan import Plan
 from model.records import QuiesceRecord, RestartRecord, RunOutcome
-from tasks import backup, checks, install, lease, preflight, quiesce, report, restart, review, validate
+from tasks import (
+    backup,
+    checks,
+    engageip_upgrade,
+    install,
+    lease,
+    packages,
+    preflight,
+    quiesce,
+    report,
+    restart,
+    review,
+    validate,
+)
 from tasks.bring_back import bring_back
 from tasks.outcome import conclude
 from tasks.progress import await_prefect
@@ -64,8 +77,10 @@ def patch_estate(
                 plan = decide(run)
                 preflight.must_be_in_window(run)
                 if plan.installs:
+                    fetch(run)
                     back_up(run, make_quiet(run))
                     patch(run, plan)
+                    upgrade(run, plan)
                 check(run)
             finished = True
         except Stopped as stopped:
@@ -106,6 +121,11 @@ def decide(run: Run) -> Plan:
     settle("review", scans.values())
     plan = review.freeze.submit(run, {host: scan.result() for host, scan in scans.items()})
     return settle("review", [plan])[0]
+
+
+def fetch(run: Run) -> None:
+    """What comes as a file lies checked on its host before anything is stopped: a wrong file costs no customer a minute."""
+    settle("fetch", [packages.fetch.submit(run, host) for host in packages.hosts(run)])
 
 
 def make_quiet(run: Run) -> QuiesceRecord:
@@ -153,6 +173,16 @@ def patch(run: Run, plan: Plan) -> None:
         if not todo:
             return
     raise Stopped.because("install", *install.loops(todo))
+
+
+def upgrade(run: Run, plan: Plan) -> None:
+    """EngageIP itself, last of all: on machines and a SQL Server that are as they will stay, one host after the other."""
+    for number, package in enumerate(engageip_upgrade.wanted(run, plan)):
+        preflight.must_be_in_window(run)
+        begun = settle("upgrade", [engageip_upgrade.begin.submit(run, package)])[0]
+        if begun.record.restart:
+            restart_in_order(run, engageip_upgrade.FIRST_RESTART + number, {package.on})
+        settle("upgrade", [engageip_upgrade.complete.submit(run, package, begun)])
 
 
 def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:

@@ -108,7 +108,7 @@ class Lab:
     def _build(self) -> None:
         self.share.mkdir(parents=True, exist_ok=True)
         write_access(self.share, paper.SHARE_USER, self.secrets.share)
-        paper.write_package(self.spec, self.share)
+        paper.write_packages(self.spec, self.share)
         authority = Authority(self.folder / "ca")
         authority.write_client(paper.WINRM_UPN)
         addresses = {machine.name: f"{self.block}.{number}" for number, machine in enumerate(self.spec.hosts, 11)}
@@ -116,9 +116,13 @@ class Lab:
             self.hosts[machine.name] = self._host(machine, addresses[machine.name])
         sql = self.spec.sql_host.name
         certificate = authority.issue(f"{sql}-sql", addresses[sql])
-        self._wiring = Wiring(self.spec, self.secrets, self.hosts, f"{self.block}.9", certificate)
+        services = f"{self.block}.9"
+        self._wiring = Wiring(self.spec, self.secrets, self.hosts, services, certificate)
+        if any(file.at == "web" for file in self.spec.files):
+            self._wiring.serve_downloads(self.folder / "downloads", authority.issue("downloads", services))
         self._wiring.start()
         for host in self.hosts.values():
+            (host.folder / "trusted.pem").write_bytes(authority.file.read_bytes())
             winrm = self._winrm(host, authority)
             host.parts["winrm"] = winrm
             winrm.boot()
@@ -126,7 +130,7 @@ class Lab:
             self.spec, self.secrets, authority.file, self._wiring.s3_endpoint, self._wiring.pager_url
         )
         paper.write_private(self.credentials_file, known)
-        paper.write_yaml(self.estate_file, paper.estate(self.spec, addresses, self.share))
+        paper.write_yaml(self.estate_file, paper.estate(self.spec, addresses, self.share, self._wiring.downloads_url))
         paper.write_private(self.folder / "lab.json", self.state())
 
     def _host(self, machine: HostSpec, address: str) -> Host:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.disk import DiskFull
 from lab.host import Host
-from lab.scripts import JOBS, Job, JobCut, ScriptFailure
+from lab.scripts import JOB_FOLDER, JOBS, Job, JobCut, ScriptFailure
 from lab.scripts.library import initialize_boot_id, now, read_json, unprotect, write_json
 from lab.shell import bind
 from lab.shipped import Shipped
@@ -20,6 +20,7 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     """Run the job in ``folder`` to its end; returns the exit code. Writes nothing any more once ``stop`` is set."""
     job = read_json(host, rf"{folder}\job.json")
     secrets_file = host.disk.path(rf"{folder}\secrets.bin")
+    JOB_FOLDER.set(folder)
 
     def save(file: str, value: dict[str, Any]) -> None:
         with host.lock:

@@ -128,6 +128,8 @@ def _services(machine: HostSpec, spec: LabSpec) -> dict[str, Any]:
         services["W3SVC"] = service("Automatic", "WAS", display="World Wide Web Publishing Service")
     if "app" in machine.roles:
         services |= {name: service(display=name) for name in spec.services}
+        for file in spec.files:
+            services |= {name: service(display=name) for name in file.more.get("services_to_stop", ())}
     return services
 
 

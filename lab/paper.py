@@ -73,8 +73,16 @@ def credentials(
     }
 
 
-def estate(spec: LabSpec, addresses: dict[str, str], share: Path) -> dict[str, Any]:
-    """What ``estate.yaml`` holds; ``share`` is the real folder behind the share, for the hashes of packages."""
+def estate(spec: LabSpec, addresses: dict[str, str], share: Path, downloads: str = "") -> dict[str, Any]:
+    """What ``estate.yaml`` holds; ``share`` is the real folder behind the share, for the hashes of packages.
+
+    ``downloads`` is the address of the vendor's server.
+    """
+    where = {
+        "share": rf"{SHARE}\packages" + "\\",
+        "bucket": f"s3://{spec.bucket}/packages/",
+        "web": f"{downloads}/",
+    }
     app, sql = spec.app_host.name, spec.sql_host.name
     web = [host.name for host in spec.web_hosts]
     sites = [
@@ -121,7 +129,10 @@ def estate(spec: LabSpec, addresses: dict[str, str], share: Path) -> dict[str, A
         "updates": {
             "classifications": ["security", "critical"],
             "kb_reject": ["KB5044284"],
-            "packages": [_package(spec, sql, share)] if spec.package else [],
+            "packages": [
+                *([_package(spec, sql, share)] if spec.package else []),
+                *(file.estate(spec.app_host.name, sql, where) for file in spec.files),
+            ],
             **spec.updates,
         },
         "quiet": {
@@ -156,8 +167,11 @@ def _package(spec: LabSpec, sql: str, share: Path) -> dict[str, Any]:
     }
 
 
-def write_package(spec: LabSpec, share: Path) -> None:
-    """Put the SQL Server patch on the share: the shape of a program, with what it brings written inside."""
+def write_packages(spec: LabSpec, share: Path) -> None:
+    """Put what lies on the share there: the SQL Server patch has the shape of a program, and what it brings inside."""
+    for file in spec.files:
+        if file.at == "share":
+            file.write(share / "packages")
     if spec.package is not None:
         folder = share / "packages"
         folder.mkdir(parents=True, exist_ok=True)

@@ -54,12 +54,17 @@ def _end(update: Update) -> Update:
     return {"pending": False, "installed": bool(update.get("sticks", True))}
 
 
+def _is_in(update: Update) -> bool:
+    """Whether its files are: a hollow one only says so."""
+    return bool(update["installed"]) and not update.get("hollow")
+
+
 def _tell(host: Host, ended: list[Update]) -> None:
     """Raise the build of Windows by what is in, and write what became of each into the audit trail."""
     with host.edit("registry.json") as registry:
         version = _key(registry, "SOFTWARE", "Microsoft", "Windows NT", "CurrentVersion").get("@", {})
         for update in ended:
-            if update["installed"] and update.get("ubr", 0) > version.get("UBR", 0):
+            if _is_in(update) and update.get("ubr", 0) > version.get("UBR", 0):
                 version["UBR"] = update["ubr"]
     with host.edit("cim.json") as cim:
         for update in ended:
@@ -67,7 +72,7 @@ def _tell(host: Host, ended: list[Update]) -> None:
                 listed = cim.setdefault("Win32_QuickFixEngineering", [])
                 listed.append({"HotFixID": update["hotfix"], "Description": "Update"})
     for update in ended:
-        outcome = "committed" if update["installed"] else "rolled_back"
+        outcome = "committed" if _is_in(update) else "rolled_back"
         host.event(f"update.{outcome}", update=update["id"], revision=update.get("revision"))
 
 

@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from lab.files import AGENT, ENGAGEIP, VIEWER, FileSpec
+
 INSTALLATION = r"C:\Program Files\LogiSense\EngageIP"
 
 _CLASSIFICATIONS = {
@@ -84,6 +86,10 @@ UNLOCKED_BY_CUMULATIVE = UpdateSpec(
     "KB5034619", "2024-02 Cumulative Update for .NET Framework 4.8 for Windows Server 2016", reboot=2,
     more={"requires": [UNLOCKED.id]},
 )  # fmt: skip
+# Offered beside the servicing stack, and refused unless that one went in before it.
+NEEDS_STACK = UpdateSpec(
+    "KB5034795", "2024-02 Security Update for Windows Server 2016", reboot=2, more={"needs_stack": [SERVICING_STACK.id]}
+)
 EXCLUSIVE = UpdateSpec(
     "KB890830", "Windows Malicious Software Removal Tool x64 - v5.121", "Update Rollups", more={"impact": 2}
 )
@@ -152,6 +158,8 @@ class LabSpec:
     services: tuple[str, ...] = ("EngageIP Event Manager", "EngageIP Job Service")
     agent_jobs: tuple[str, ...] = ("EngageIP Billing Run",)
     package: PackageSpec | None = PackageSpec()
+    files: tuple[FileSpec, ...] = ()
+    """Packages for the host that runs EngageIP, in their order."""
     sql_version: str = "15.0.4355.3"
     other_instances: dict[str, str] = field(default_factory=dict)
     """Further engines that the SQL Server host's registry knows, and their builds; nothing answers there."""
@@ -178,7 +186,9 @@ class LabSpec:
 
 
 _SQL01 = HostSpec("sql01", ("mssql",), (CUMULATIVE, SQL_GDR, DEFENDER, UPGRADE))
-_ROUNDS_SQL01 = HostSpec("sql01", ("mssql",), (SERVICING_STACK, UNLOCKED, APPEARS_LATER, SQL_GDR, DEFENDER), ubr=5206)
+_ROUNDS_SQL01 = HostSpec(
+    "sql01", ("mssql",), (NEEDS_STACK, SERVICING_STACK, UNLOCKED, APPEARS_LATER, SQL_GDR, DEFENDER), ubr=5206
+)
 _ROUNDS_WEB01 = HostSpec(
     "web01",
     ("iis", "app"),
@@ -201,6 +211,7 @@ PRESETS: dict[str, LabSpec] = {
             "unlocked": [UNLOCKED.kb, UNLOCKED_BY_CUMULATIVE.kb],
         },
     ),
+    "packages": LabSpec("acme-packages", (_SQL01, _WEB01), files=(AGENT, VIEWER, ENGAGEIP)),
     "single": LabSpec(
         "acme-single", (HostSpec("all01", ("mssql", "iis", "app"), (CUMULATIVE, DOTNET, SQL_GDR, DEFENDER)),)
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lab.downloads import Downloads
 from lab.host import Host
 from lab.pager import Pager
 from lab.paper import APPLICATION_USER, S3_KEY, SQL_USER, Secrets
@@ -44,11 +45,28 @@ class Wiring:
         audit, faults = self._sql_host.audit, self._sql_host.faults
         self._pager = Pager(s3_address, secrets.pager, audit=audit, faults=faults)
         self.pager_url = self._pager.url
+        self._services_address = s3_address
+        self._downloads: Downloads | None = None
+        self.downloads_url = ""
+
+    def serve_downloads(self, folder: Path, tls: tuple[Path, Path]) -> None:
+        """Have a vendor's download server as well, before everything is started."""
+        for file in self._spec.files:
+            if file.at == "web":
+                file.write(folder)
+        audit, faults = self._sql_host.audit, self._sql_host.faults
+        self._downloads = Downloads(self._services_address, folder, tls=tls, audit=audit, faults=faults)
+        self.downloads_url = self._downloads.url
 
     def start(self) -> None:
         """Start everything as found on a first day: SQL Server is ready before IIS opens its first page."""
         self._s3.start()
         self._pager.start()
+        if self._downloads is not None:
+            self._downloads.start()
+        for file in self._spec.files:
+            if file.at == "bucket":
+                self._s3.keep(f"packages/{file.file}", file.data)
         for host in self._hosts.values():
             host.parts["power"] = Power(host)
             host.parts["tasks"] = Tasks(host)
@@ -61,6 +79,8 @@ class Wiring:
         """End what is not a part of any host."""
         self._s3.stop()
         self._pager.stop()
+        if self._downloads is not None:
+            self._downloads.stop()
 
     def _start_sql(self) -> None:
         logins = (

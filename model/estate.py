@@ -22,6 +22,7 @@ from model.estate_faults import faults_of
 from model.estate_file import EstateFaults, Fault, Place, read_document
 from model.estate_rules import rule_faults
 from model.order import default_dependencies, waves
+from model.packages import EngageIPUpgrade
 from model.parts import (
     SYSTEM_DATABASES,
     AgentJobs,
@@ -48,6 +49,7 @@ __all__ = [
     "BusyQuery",
     "Check",
     "EngageIP",
+    "EngageIPUpgrade",
     "Estate",
     "EstateFaults",
     "EventLogCheck",
@@ -198,6 +200,10 @@ class Estate(Part):
         """EngageIP's services on ``host``: those declared, on the EngageIP host; none elsewhere."""
         return self.engageip.services if host == self.engageip.host else ()
 
+    def upgrades(self) -> tuple[EngageIPUpgrade, ...]:
+        """The upgrades of EngageIP, in the order of the file."""
+        return tuple(package for package in self.updates.packages if isinstance(package, EngageIPUpgrade))
+
     def backup_items(self) -> tuple[BackupItem, ...]:
         """Everything that must be backed up before anything is installed."""
         items = [
@@ -218,7 +224,10 @@ class Estate(Part):
         names |= {instance.credentials: "sql" for instance in self.sql.values()}
         for store in self.backup.stores:
             names[store.credentials] = "share" if isinstance(store, ShareStore) else "s3"
-        names |= {package.credentials: "share" for package in self.updates.packages if package.credentials}
+        scripts = [p.schema_version.script for p in self.updates.packages if isinstance(p, EngageIPUpgrade)]
+        for file in (*self.updates.packages, *scripts):
+            if file is not None and file.credentials:
+                names[file.credentials] = "s3" if file.source.casefold().startswith("s3://") else "share"
         if self.updates.credentials:
             names[self.updates.credentials] = "share"
         if self.notify.webhook:

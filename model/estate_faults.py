@@ -61,7 +61,7 @@ def _path(root: type[BaseModel], location: tuple[int | str, ...], data: Any) -> 
         options = _options(here)
         if part == "[key]":
             break
-        chosen = next((o for o in options if _is_model(o) and o.__name__ == part), None)
+        chosen = next((o for o in options if _is_model(o) and part in {o.__name__, _kind(o)}), None)
         if chosen is not None and not (isinstance(_value_at(data, tuple(path)), dict) and _has_field(options, part)):
             here = chosen
             continue
@@ -75,6 +75,12 @@ def _path(root: type[BaseModel], location: tuple[int | str, ...], data: Any) -> 
 
 def _is_model(annotation: Any) -> typing.TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    """What stands under ``kind`` of a mapping that is this model, where models are told apart by it."""
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field is not None and get_args(field.annotation) else None
 
 
 def _has_field(options: list[Any], name: int | str) -> bool:
@@ -106,10 +112,12 @@ def _below(options: list[Any], part: int | str, value: Any) -> Any:
 
 
 def _chosen(options: list[Any], value: Any) -> list[Any]:
-    """Of several models the one that the value's keys speak of."""
+    """Of several models the one that the value's kind, or its keys, speak of."""
     models = [o for o in options if _is_model(o)]
     if len(models) < 2 or not isinstance(value, dict):
         return options
+    if any(_kind(m) is not None for m in models):
+        return [m for m in models if _kind(m) == value.get("kind")] or options
     return [m for m in models if next(iter(m.model_fields)) in value] or options
 
 
@@ -160,7 +168,11 @@ def _told(details: ErrorDetails, root: type[BaseModel], path: Path, data: Any) -
     example = _example(field, within=bool(path) and isinstance(path[-1], int))
     if kind == "union_tag_not_found":
         return _no_key(root, path, data)
-    if kind == "value_error":
+    if kind == "union_tag_invalid":
+        kinds = re.findall(r"'([^']*)'", str(context.get("expected_tags", "")))
+        path, value = (*path, "kind"), _value_at(data, (*path, "kind"))
+        message = f"{shown(value)} is not a kind of package{did_you_mean(str(value), kinds)}"
+    elif kind == "value_error":
         message = str(context["error"])
     elif kind == "missing":
         message = f"is missing; write for example {path[-1]}: {example}"
@@ -215,13 +227,15 @@ def _noun(path: Path) -> str:
 def _no_key(root: type[BaseModel], path: Path, data: Any) -> tuple[Path, str]:
     """An entry whose kind is told by its first key, and none of the keys is there."""
     models = _model_at(root, path, data)
-    keys = [next(iter(model.model_fields)) for model in models]
+    keys = list(dict.fromkeys("kind" if _kind(m) else next(iter(m.model_fields)) for m in models))
     value = _value_at(data, path)
     fields = {field for model in models for field in model.model_fields}
     for name in value if isinstance(value, dict) else ():
         meant = near(str(name), keys) if name not in fields else None
         if meant is not None:
             return (*path, name), f"there is no field {shown(name)} here; did you mean '{meant}'?"
+    if keys == ["kind"]:
+        return path, f"says what it is by kind: {', '.join(str(_kind(model)) for model in models)}"
     said = ", ".join(keys[:-1]) + f" or {keys[-1]}"
     examples = [_example(model.model_fields[key], within=False) for model, key in zip(models, keys, strict=True)]
     return path, f"says what it is by one of {said}, for example {keys[0]}: {examples[0]}"

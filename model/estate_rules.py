@@ -14,6 +14,7 @@ from typing import Any, get_args
 from model.estate_file import Document, Fault, Path
 from model.hints import did_you_mean, shown
 from model.order import DependencyCycle, default_dependencies, waves
+from model.package_rules import PACKAGE_RULES, credentials_kind
 from model.parts import SYSTEM_DATABASES, Role
 from model.sql.branches import level_of
 from model.words import split_url, url_port
@@ -159,7 +160,6 @@ def _roles_fit(data: Any) -> Found:
     wanted = {
         "engageip/host": ("iis", "app"),
         "engageip/sites/*/hosts/*": ("iis",),
-        "updates/packages/*/on": ("mssql",),
         "quiet/busy/*/on": ("mssql",),
     }
     roles = _roles(data)
@@ -168,6 +168,12 @@ def _roles_fit(data: Any) -> Found:
         ((*p, "on"), c["on"], ("mssql",))
         for p, c in _each(data, "checks/*")
         if isinstance(c, dict) and "sql" in c and isinstance(c.get("on"), str)
+    ]
+    where = {"mssql-patch": ("mssql",), "engageip-upgrade": ("iis", "app")}
+    found += [
+        ((*p, "on"), package["on"], where[package["kind"]])
+        for p, package in _each(data, "updates/packages/*")
+        if isinstance(package, dict) and isinstance(package.get("on"), str) and str(package.get("kind")) in where
     ]
     for path, name, need in found:
         its = roles.get(name, ())
@@ -255,8 +261,12 @@ def _one_kind_each(data: Any) -> Found:
         name = store.get("credentials") if isinstance(store, dict) else None
         if isinstance(name, str) and ("share" in store) != ("s3" in store):
             found.append(((*path, "credentials"), name, "share" if "share" in store else "s3"))
-    for pattern in ("updates/packages/*/credentials", "updates/credentials"):
-        found += [(path, name, "share") for path, name in _texts(data, pattern)]
+    found += [(path, name, "share") for path, name in _texts(data, "updates/credentials")]
+    for pattern in ("updates/packages/*", "updates/packages/*/schema_version/script"):
+        for path, name in _texts(data, f"{pattern}/credentials"):
+            source = next((text for at, text in _texts(data, f"{pattern}/source") if at[:-1] == path[:-1]), "")
+            if kind := credentials_kind(source):
+                found.append((path, name, kind))
     for path, name, kind in found:
         other = seen.setdefault(name, kind)
         if other != kind:
@@ -276,17 +286,17 @@ def _off_the_servers(data: Any) -> Found:
             )
 
 
-def _package_sources(data: Any) -> Found:
+def _update_source(data: Any) -> Found:
     shares = [share.casefold().rstrip("\\") for _, share in _texts(data, "backup/stores/*/share")]
-    for path, package in (*_each(data, "updates/packages/*"), *_each(data, "updates")):
-        if not isinstance(package, dict) or not isinstance(package.get("source"), str) or "credentials" in package:
-            continue
-        source = package["source"].casefold()
-        if source.startswith("\\\\") and not any(source.startswith(f"{share}\\") for share in shares):
-            yield (
-                (*path, "source"),
-                "lies on a share without credentials; add credentials: with the block of that share",
-            )
+    updates = _mapping(data, "updates")
+    if not isinstance(updates.get("source"), str) or "credentials" in updates:
+        return
+    source = updates["source"].casefold()
+    if source.startswith("\\\\") and not any(source.startswith(f"{share}\\") for share in shares):
+        yield (
+            ("updates", "source"),
+            "lies on a share without credentials; add credentials: with the block of that share",
+        )
 
 
 def _branches_agree(data: Any) -> Found:
@@ -339,8 +349,9 @@ _RULES: tuple[Rule, ...] = (
     _private_checks,
     _one_kind_each,
     _off_the_servers,
-    _package_sources,
     _branches_agree,
     _kbs_agree,
     _something_must,
+    _update_source,
+    *PACKAGE_RULES,
 )

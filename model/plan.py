@@ -10,19 +10,22 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from model.estate import Estate, HttpCheck
+from model.estate import Estate, HttpCheck, MssqlPatch, Package
+from model.installers import proof_name
+from model.packages import EngageIPUpgrade, MsuPackage
 from model.policy import Admission, FoundUpdate, admit, batches
 from model.records import Record
 from model.update_words import WINDOWS_UPDATE
-from model.words import duration_text
+from model.words import duration_text, file_name
 
-Stage = Literal["quiesce", "backup", "install", "restart", "check", "reopen"]
+Stage = Literal["quiesce", "backup", "install", "restart", "upgrade", "check", "reopen"]
 
 _HEADINGS: dict[Stage, str] = {
     "quiesce": "Make the estate quiet",
     "backup": "Back up",
     "install": "Install, once every backup is complete, verified and off the servers",
     "restart": "Restart, each host once those it depends on are ready",
+    "upgrade": "Upgrade EngageIP, once all else is installed and every host is ready",
     "check": "Check, behind the maintenance page",
     "reopen": "Bring back",
 }
@@ -105,13 +108,14 @@ class Plan(Record):
         """Whether this plan installs that update, in that revision, on that host."""
         return any(
             step.update is not None and step.update.casefold() == update.casefold() and step.revision == revision
-            for step in self.of("install", host)
+            for step in (*self.of("install", host), *self.of("upgrade", host))
         )
 
     @property
     def installs(self) -> bool:
         """Whether there is anything to install; also true while no scan has told."""
-        return not self.scanned or any(step.update is not None for step in self.of("install"))
+        steps = (*self.of("install"), *self.of("upgrade"))
+        return not self.scanned or any(step.update is not None for step in steps)
 
     def notes(self) -> tuple[str, ...]:
         """What is true of all its Windows updates."""
@@ -169,7 +173,7 @@ def plan_of(
             steps += _installs(estate, host, wave, found, notes or {})
             judged = admit(found or (), estate.updates)
             refused += [Refusal(host=host, title=str(a.update), reason=a.reason) for a in judged if not a.admitted]
-    steps += [*_restarts(estate), *_checks(estate), *_reopening(estate)]
+    steps += [*_restarts(estate), *_upgrades(estate), *_checks(estate), *_reopening(estate)]
     return Plan(
         estate=estate.name,
         approval=estate.review.policy,
@@ -229,19 +233,8 @@ def _installs(
     estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate] | None, notes: Mapping[str, str]
 ) -> Iterator[PlanStep]:
     for package in estate.updates.packages:
-        if package.on == host:
-            yield PlanStep(
-                stage="install",
-                host=host,
-                group=wave,
-                subject=package.name,
-                detail=f"build {package.build}",
-                note=notes.get(package.name, ""),
-                update=package.name,
-                kb=(package.kb,) if package.kb else (),
-                sha256=package.sha256,
-                build=package.build,
-            )
+        if package.on == host and not isinstance(package, EngageIPUpgrade):
+            yield _package(package, "install", wave).model_copy(update={"note": notes.get(package.name, "")})
     if found is None:
         wanted = ", ".join(estate.updates.classifications)
         yield PlanStep(
@@ -251,6 +244,44 @@ def _installs(
     admitted = {a.update.identity: a for a in admit(found, estate.updates) if a.admitted}
     for update in (update for batch in batches(a.update for a in admitted.values()) for update in batch):
         yield update_step(host, admitted[update.identity], wave)
+
+
+def _package(package: Package, stage: Stage, group: int) -> PlanStep:
+    """What a person approves of a package: its bytes, whose they are, and what they must bring."""
+    kb = package.kb if isinstance(package, MssqlPatch | MsuPackage) else None
+    if isinstance(package, MssqlPatch):
+        brings = f"build {package.build}"
+    else:
+        whose = f"signed by {package.publisher}" if package.publisher else f"unsigned: {package.unsigned}"
+        with_ = f", arguments {' '.join(package.arguments)}" if package.arguments else ""
+        brings = f"{package.kind}, brings {proof_name(package)}, {whose}{with_}"
+    return PlanStep(
+        stage=stage,
+        host=package.on,
+        group=group,
+        subject=package.name,
+        detail=brings,
+        update=package.name,
+        kb=(kb,) if kb else (),
+        sha256=package.sha256,
+        build=package.build if isinstance(package, MssqlPatch) else None,
+    )
+
+
+def _upgrades(estate: Estate) -> Iterator[PlanStep]:
+    """One after the other, with EngageIP's pools stopped on every node."""
+    for number, package in enumerate(estate.upgrades()):
+        yield _package(package, "upgrade", 2 * number)
+        schema = package.schema_version
+        if schema.script is not None:
+            yield PlanStep(
+                stage="upgrade",
+                host=schema.on,
+                group=2 * number + 1,
+                subject=f"T-SQL script {file_name(schema.script.source)} in {schema.database}",
+                detail=f"brings schema {package.schema_wanted}",
+                sha256=schema.script.sha256,
+            )
 
 
 def _restarts(estate: Estate) -> Iterator[PlanStep]:

@@ -56,9 +56,13 @@ def restart_due(records: Iterable[UpdateRecord], pending: PendingReboot) -> bool
     restart has not helped before. One whose job was cut off is, also by a restart that nobody asked for: after that one
     nothing was waited for, and nobody who depends on the host was told.
     """
-    return pending_verdict(pending).due or any(
-        r.result in {"installed", "reboot-pending", "unknown"} or must_wait(r) for r in records
-    )
+    return pending_verdict(pending).due or any(_wants_restart(record) for record in records)
+
+
+def _wants_restart(record: UpdateRecord) -> bool:
+    if record.restart is not None:
+        return record.restart
+    return record.result in {"installed", "reboot-pending", "unknown"} or must_wait(record)
 
 
 class RestartAsked(Answer):

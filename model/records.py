@@ -163,7 +163,7 @@ class UpdateRecord(Record):
     revision: int | None = None
     kb: str | None = None
     title: str
-    kind: Literal["windows-update", "mssql-patch"]
+    kind: Literal["windows-update", "mssql-patch", "msi", "exe", "msu", "powershell", "engageip-upgrade"]
     result: Literal["installed", "reboot-pending", "not-needed", "not-tried", "failed", "unknown"]
     """not-tried: something else comes first (a restart, another update), and the next round tries it."""
     hresult: str | None = None
@@ -174,6 +174,14 @@ class UpdateRecord(Record):
     ended: AwareDatetime | None = None
     verified_by: str | None = None
     """The evidence (``rescan``, ``build 15.0.4430.1``), never an exit code; None until there is some."""
+    restart: bool | None = None
+    """Whether its host must restart for it; None: as its result says."""
+
+    @property
+    def known_as(self) -> str:
+        """What a table shows before the title: its KB, else what kind of package it is."""
+        names = {"msi": "MSI", "exe": "EXE", "msu": "MSU", "powershell": "PowerShell", "engageip-upgrade": "EngageIP"}
+        return self.kb or names.get(self.kind, "-")
 
 
 class LaterUpdate(Record):
@@ -254,7 +262,7 @@ class RunOutcome(Record):
     next_command: str | None = None
     """The exact next command for a person; None where there is nothing to do."""
     way_back: tuple[str, ...] = ()
-    """What a person can do about a half-patched SQL Server, the gentlest first."""
+    """What a person can do about a half-patched SQL Server or EngageIP, the gentlest first."""
 
     @property
     def succeeded(self) -> bool:

@@ -1,8 +1,8 @@
 """May the portals open again? Promise 7: a half-patched system is not reopened.
 
 Before anything was installed or restarted everything goes back to what it was. From then on a site opens on a node only
-when SQL Server is ready and whole (``model.sql.patched``), every must check of the estate has passed, and every must
-check of the site on that node has: all of it proven behind the maintenance page. A SQL Server whose host does not answer
+when SQL Server is ready and whole (``model.sql.patched``), EngageIP's programs and its database are of one version
+(``model.upgrade``), every must check of the estate has passed, and every must check of the site on that node has: all of it proven behind the maintenance page. A SQL Server whose host does not answer
 may be half-patched: nobody can read there what was begun.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from model.estate import Estate
 from model.records import CheckRecord
 from model.sql.builds import Build
+from model.upgrade import Upgrade, is_upgrade_section
 
 INSTALLING = "installing"
 RESTARTING = "restarting"
@@ -39,25 +40,31 @@ class Begun:
     installs: frozenset[str] = frozenset()
     """The hosts on which updates were being installed, or that were asked to restart."""
     builds: Mapping[str, str] = field(default_factory=dict)
+    upgrades: Mapping[str, Upgrade] = field(default_factory=dict)
+    """The upgrades of EngageIP, by their names: every host knows of each."""
 
     @property
     def anything(self) -> bool:
         """Whether any host may be half-patched."""
-        return bool(self.installs or self.builds)
+        return bool(self.installs or self.builds or self.upgrades)
 
 
 def begun_on(quiesces: Mapping[str, Mapping[str, Any]]) -> Begun:
     """What the hosts' own records (``quiesce.json`` by host) say has been begun."""
     installs: set[str] = set()
     builds: dict[str, str] = {}
+    upgrades: dict[str, Upgrade] = {}
     for host, quiesce in quiesces.items():
-        for section in quiesce.get("held") or {}:
+        for section, note in (quiesce.get("held") or {}).items():
             if section in {INSTALLING, RESTARTING}:
                 installs.add(host)
             elif section.startswith(_SQL_PATCH):
                 build = section.removeprefix(_SQL_PATCH)
                 builds[host] = max(builds.get(host, build), build, key=Build.parse)
-    return Begun(frozenset(installs), builds)
+            elif is_upgrade_section(section):
+                upgrade = Upgrade.of(note)
+                upgrades[upgrade.name] = upgrade
+    return Begun(frozenset(installs), builds, upgrades)
 
 
 def patches_begun(quiesce: Mapping[str, Any]) -> tuple[str, ...]:
@@ -81,13 +88,14 @@ class Reopening:
 def reopening(
     estate: Estate,
     begun: Begun,
-    sql_problems: Mapping[str, str],
+    problems: Mapping[str, str],
     checks: Iterable[CheckRecord],
     lost: Iterable[str] | Mapping[str, str] = (),
 ) -> Reopening:
     """What may open.
 
-    ``sql_problems`` holds an entry for each SQL Server that is not as it must be; ``lost`` are hosts that do not
+    ``problems`` holds an entry for each SQL Server that is not as it must be, and one for half an upgrade of EngageIP;
+    ``lost`` are hosts that do not
     answer, or are not to be judged yet (then with the reason): their checks have not run, and the rest of the estate
     does not wait for them.
     """
@@ -99,7 +107,7 @@ def reopening(
     # A service or an event log of a mere web server says something of that node only; of any other host, of the estate.
     web_only = {host for _, host in nodes} - set(estate.sql) - {estate.engageip.host}
     estate_wide = [
-        *sql_problems.values(),
+        *problems.values(),
         *(_said(record) for record in blocking if record.site is None and record.host not in web_only),
     ]
     sites: dict[tuple[str, str], str | None] = {}

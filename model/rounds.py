@@ -86,10 +86,10 @@ def _offered(record: UpdateRecord, rescan: Scan) -> UpdateRecord:
         if any(u.reboot_required for u in rescan.updates if u.identity == (record.update.casefold(), record.revision)):
             return _failed(record, "went in, and still asks for a restart after the restart. Restart the host by hand")
         entry = rescan.remembered(record.update, record.revision)
-        history = ", though the history says that it succeeded" if entry and entry.result_code == _SUCCEEDED else ""
+        history = " (its history goes on saying that it succeeded)" if entry and entry.result_code == _SUCCEEDED else ""
         return _failed(
             record,
-            f"{said}, and is offered again after the restart{history}: rolled back. Look at CBS.log on {record.host}",
+            f"{said}, and is offered again after the restart: rolled back. Look at CBS.log on {record.host}{history}",
         )
     entry = rescan.remembered(record.update, record.revision) if record.result == "unknown" else None
     # What it remembers of another night says nothing of this one.

@@ -26,7 +26,7 @@ class Aftermath:
     unreachable: Mapping[str, str] = field(default_factory=dict)
     """Hosts that do not answer."""
     way_back: tuple[str, ...] = ()
-    """What a person can do about a half-patched SQL Server, the gentlest first."""
+    """What a person can do about a half-patched SQL Server or EngageIP, the gentlest first."""
     left_to: str = ""
     """The run that has taken the estate over, and brings it back."""
     touched: bool = True

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from model.packages import EngageIPUpgrade, ExePackage, MsiPackage, MsuPackage, PowerShellStep
 from model.parts import Part
 from model.update_words import WINDOWS_UPDATE, Size, TitlePattern, UpdateSource, is_folder
 from model.words import AnyPath, BlockName, Build, Distinct, Duration, HostName, Kb, Label, Sha256, Switch
@@ -87,8 +88,10 @@ class MssqlPatch(Part):
     )
 
 
-Package = MssqlPatch
-"""What ``updates.packages`` holds; msi, exe, msu and engageip-upgrade join as a union discriminated by ``kind``."""
+Package = Annotated[
+    MssqlPatch | MsiPackage | ExePackage | MsuPackage | PowerShellStep | EngageIPUpgrade, Field(discriminator="kind")
+]
+"""What ``updates.packages`` holds, told apart by ``kind``."""
 
 
 class Updates(Part):
@@ -167,7 +170,7 @@ class Updates(Part):
     packages: tuple[Package, ...] = Field(
         default=(),
         title="Packages",
-        description="Patches that come as a file: SQL Server patches.",
+        description="What comes as a file: SQL Server patches, MSI, EXE, MSU, PowerShell steps, EngageIP upgrades.",
         examples=[
             [
                 {

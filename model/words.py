@@ -170,6 +170,67 @@ def any_path(text: str) -> str:
     return _share_path(text) if text.startswith("\\\\") else _local_path(text)
 
 
+def _package_source(text: str) -> str:
+    """A path, ``https://server/path`` or ``s3://bucket/key``: what a host can pull by itself."""
+    scheme = text.partition("://")[0].casefold() if "://" in text else ""
+    if scheme == "s3":
+        bucket, _, key = text[5:].partition("/")
+        _bucket(bucket)
+        if not key or key.endswith("/") or re.search(r"[\\?#\x00-\x20]", key) or ".." in key.split("/"):
+            raise ValueError(
+                "an object in S3 is s3://bucket/key, for example s3://acme-backups/packages/agent-4.2.0.msi"
+            )
+    elif scheme:
+        if scheme != "https" or not split_url(text).path.strip("/"):
+            raise ValueError("a package comes by https://server/file, from s3://bucket/key, or from a path of the host")
+        if "?" in text or "#" in text:
+            # Not repeated: what stands behind the '?' of a download is a secret as often as not.
+            raise ValueError("a URL here has no '?' and no '#'; a link that holds a signature expires, and is a secret")
+    else:
+        any_path(text)
+    if not file_name(text).strip(". "):
+        raise ValueError("names no file; write the whole path of the package")
+    return text
+
+
+def file_name(source: str) -> str:
+    """The name of the file that a path or URL leads to."""
+    return re.split(r"[\\/]", source)[-1]
+
+
+def exit_code(value: Any) -> Any:
+    """An exit code as it is written: 3010, -2067919934, 0x240006; as a process answers it: signed."""
+    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not re.fullmatch(r"-?\d{1,10}|0[xX][0-9a-fA-F]{1,8}", text, re.ASCII):
+        raise ValueError("an exit code is a whole number such as 3010, or 0x240006")
+    code = int(text, 0) if text[:2].casefold() == "0x" else int(text)
+    if not -(1 << 31) <= code < 1 << 32:
+        raise ValueError("an exit code has 32 bits: -2147483648 to 4294967295")
+    return code - (1 << 32) if code >= 1 << 31 else code
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,63}", text, re.ASCII) or not re.search(r"\d", text):
+        raise ValueError("a version is written as the product shows it, in quotes: '4.2.0'")
+    return text
+
+
+def _pattern(text: str) -> str:
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError("holds the version in its one group: 'EngageIP ([0-9.]+)'")
+    return text
+
+
+def _registry_key(text: str) -> str:
+    if not re.fullmatch(r"HKLM\\[^\\\x00-\x1f]+(\\[^\\\x00-\x1f]+)*", text):
+        raise ValueError("a registry key is HKLM\\ and its path, in single quotes: 'HKLM\\SOFTWARE\\Acme\\Agent'")
+    return text
+
+
 def _build(text: str) -> str:
     if not re.fullmatch(r"\d{1,5}(\.\d{1,5}){3}", text, re.ASCII):
         raise ValueError("a build is four numbers as SERVERPROPERTY('ProductVersion') says, in quotes: '15.0.4430.1'")
@@ -246,6 +307,11 @@ TimeZoneName = Annotated[_Text, AfterValidator(_time_zone)]
 LocalPath = Annotated[_Text, AfterValidator(_local_path)]
 SharePath = Annotated[_Text, AfterValidator(_share_path)]
 AnyPath = Annotated[_Text, AfterValidator(any_path)]
+PackageSource = Annotated[_Text, AfterValidator(_package_source)]
+ExitCode = Annotated[int, BeforeValidator(exit_code)]
+Version = Annotated[_Text, AfterValidator(_version)]
+VersionPattern = Annotated[_Text, AfterValidator(_pattern)]
+RegistryKey = Annotated[_Text, AfterValidator(_registry_key)]
 Build = Annotated[_Text, AfterValidator(_build)]
 Kb = Annotated[str, BeforeValidator(kb_name)]
 Sha256 = Annotated[_Text, AfterValidator(_sha256)]

@@ -10,10 +10,10 @@ REPEATED = frozenset({"install", "restart", "check"})
 
 _STEPS = {
     "preflight": ("preflight", "look", "facts", "canary", "lease", "estate", "credentials"),
-    "review": ("review", "scan", "plan", "freeze"),
+    "review": ("review", "scan", "plan", "freeze", "fetch"),
     "quiesce": ("quiesce", "hold", "wait", "maintenance"),
     "backup": ("backup", "archive", "measure", "send", "clear", "verify", "gate"),
-    "install": ("install", "fetch", "stage", "patch", "sql patch", "update", "rescan"),
+    "install": ("install", "stage", "patch", "sql patch", "update", "rescan", "package", "upgrade", "schema"),
     "restart": ("restart", "reboot", "ready", "readiness"),
     "check": ("check", "checks", "validate", "validation"),
     "bring back": ("bring back", "reopen", "recover", "recycle"),

@@ -242,7 +242,8 @@ def _hosts(report: Report) -> Iterator[_Line]:
         says = f"down {seconds_text(down)}" if restarts else "not restarted"
         if any(restart.ready is None for restart in restarts):
             says = "not back"
-        yield _Line(spans, f"{host} {says}")
+        if spans:  # where all was there already nothing has taken any time
+            yield _Line(spans, f"{host} {says}")
 
 
 def _installing(report: Report, of_host: HostUpdates | None) -> Iterator[tuple[Tone, datetime, datetime, str]]:

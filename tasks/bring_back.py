@@ -23,7 +23,7 @@ from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
 from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, patches_begun, reopening
-from tasks import checks, lease, readiness
+from tasks import checks, engageip_upgrade, lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import must_be_whole, setup_facts, start_what_ran, ways_back
@@ -33,7 +33,7 @@ Held = dict[str, dict[str, Any]]
 """``quiesce.json`` of each host where it is open."""
 
 _SERVICE_SECONDS = 300
-_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch"}
+_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch", "Install-Package", "Invoke-SqlScript"}
 """Jobs that must have ended before anything is judged; a backup or a scan that goes on harms nobody."""
 
 
@@ -51,7 +51,7 @@ class BroughtBack:
     """Hosts that do not answer, and how."""
     checks: list[CheckRecord] = field(default_factory=list)
     way_back: tuple[str, ...] = ()
-    """What a person can do about a SQL Server that is half-patched."""
+    """What a person can do about a SQL Server or an EngageIP that is half-patched."""
     begun: bool = False
     """Whether anything had been begun that is not simply undone."""
     left: set[str] = field(default_factory=set)
@@ -192,14 +192,19 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     begun = begun_on(held)
     back.begun |= begun.anything
     lost = dict.fromkeys(back.unreachable, "the host does not answer") | unsettled
-    sql: dict[str, str] = {}
+    problems: dict[str, str] = {}
     if held and (begun.anything or set(lost) & set(run.sql)):
         _hold_services(run, held)
         sql = _sql_problems(run, held, begun, lost)
-        back.way_back = tuple(line for host, why in sql.items() for line in ways_back(run, host, held.get(host), why))
+        half = engageip_upgrade.half_done(run, begun.upgrades.values(), lost)
+        back.way_back = (
+            *(line for host, why in sql.items() for line in ways_back(run, host, held.get(host), why)),
+            *engageip_upgrade.ways_back(run, begun.upgrades, half),
+        )
+        problems = sql | half
         _refresh_sites(run, held)
         back.checks = _must_checks(run, lost)
-    verdict = reopening(run.estate, begun, sql, back.checks, lost)
+    verdict = reopening(run.estate, begun, problems, back.checks, lost)
     if verdict.services is None or None in verdict.sites.values():
         _mark_reopening(run, held)
     _reopen(run, held, verdict, back)

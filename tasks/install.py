@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from blocks.sql_errors import SqlServerError
+from model.estate import MssqlPatch, Package
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
 from model.reboot import pending_verdict, restart_due
@@ -15,6 +15,7 @@ from model.records import HostFacts, LaterUpdate, UpdateRecord
 from model.rounds import judged, newcomers, when_again
 from model.scan import Scan
 from tasks.jobs import is_begun
+from tasks.packages import install_package, package_job, verify_packages
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
@@ -48,11 +49,12 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 
     Not where an earlier run of the same key has begun to install: what waits there is what it installed.
     """
-    jobs = [sql_patch_job(run, package) for package in _packages(run, host).values()]
+    packages = _packages(run, host)
+    jobs = [sql_patch_job(run, p) if isinstance(p, MssqlPatch) else package_job(p) for p in packages.values()]
     if any(is_begun(run, 1, job) for job in [*jobs, windows_update_job(run, host, ())]):
         return False
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
-    setup = any(step.update in _packages(run, host) for step in steps)
+    setup = any(isinstance(packages.get(step.update), MssqlPatch) for step in steps)
     verdict = pending_verdict(facts.pending_reboot, before_sql_setup=setup)
     for signal in verdict.signals:
         tell("install", host, f"waits for a restart: {signal}")
@@ -63,19 +65,24 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]) -> Installed:
     """Install exactly these updates of the plan on ``host``: packages first, then Windows updates.
 
-    What does not go in before a restart is left for the next round.
-
-    Raises Stopped where a SQL Server patch has failed; a Windows update that fails is a record, and the rescan decides.
+    What setup of SQL Server would refuse before a restart is left for the next round. Raises Stopped where a SQL Server
+    patch has failed, JobFailed where a package is not what was approved; any other that fails is a record, and of Windows'
+    own the rescan decides.
     """
     packages = _packages(run, host)
     records: list[UpdateRecord] = []
-    for each in (s for s in steps if s.update in packages):
-        records.append(install_sql_patch(run, packages[each.update], round_number))
-        if wants_restart_first(records[-1]) or _waits_before_setup(run, host):
-            break
+    held = False
+    for package in (packages[s.update] for s in steps if s.update in packages):
+        if held and isinstance(package, MssqlPatch):
+            continue
+        records.append(_install(run, package, round_number))
+        if isinstance(package, MssqlPatch):
+            held = wants_restart_first(records[-1]) or _waits_before_setup(run, host)
     windows = [s for s in steps if s.update not in packages]
     if windows and not any(map(wants_restart_first, records)):
         records += install_windows_updates(run, host, round_number, windows)
+    if any(record.restart for record in records):
+        return Installed(tuple(records), restart=True)  # it may be going down by itself: nothing more is asked
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     due = restart_due(records, facts.pending_reboot) or any(map(wants_restart_first, records))
     return Installed(tuple(records), due)
@@ -87,8 +94,16 @@ def _waits_before_setup(run: Run, host: str) -> bool:
     return pending_verdict(facts.pending_reboot, before_sql_setup=True).due
 
 
-def _packages(run: Run, host: str) -> dict[str | None, Any]:
-    return {package.name: package for package in run.estate.updates.packages if package.on == host}
+def _install(run: Run, package: Package, round_number: int) -> UpdateRecord:
+    if isinstance(package, MssqlPatch):
+        return install_sql_patch(run, package, round_number)
+    return install_package(run, package)
+
+
+def _packages(run: Run, host: str) -> dict[str | None, Package]:
+    """The packages of a host; EngageIP's upgrades come once the rounds are over."""
+    upgrades = run.estate.upgrades()
+    return {p.name: p for p in run.estate.updates.packages if p.on == host and p not in upgrades}
 
 
 def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan]) -> Todo:
@@ -106,8 +121,9 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
         unlocked, later = newcomers(plan, host, rescan, run.estate.updates)
         _note_later(run, host, round_number, [each.update for each in later])
         windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]
-        packages = [wanted for wanted in plan.of("install", host) if wanted.update in _packages(run, host)]
-        again = tuple(wanted for wanted in packages if _patch_again(run, host, wanted)) + tuple(
+        known = _packages(run, host)
+        patches = [each for each in plan.of("install", host) if isinstance(known.get(each.update), MssqlPatch)]
+        again = tuple(wanted for wanted in patches if _patch_again(run, host, wanted)) + tuple(
             wanted
             for wanted in (*windows, *unlocked)
             if rescan.offers(wanted.update or "", wanted.revision)
@@ -149,6 +165,8 @@ def _verify_packages(run: Run, host: str) -> None:
             # Ready with at least the build of the patch: its restart was waited for until then.
             with suppress(SqlServerError):
                 run.journal.replace(record, record.model_copy(update={"verified_by": proof(run, record)}))
+    packages = _packages(run, host).values()
+    verify_packages(run, host, {p.name: p for p in packages if not isinstance(p, MssqlPatch)})
 
 
 def loops(todo: Todo) -> list[str]:

@@ -51,6 +51,12 @@ def is_begun(run: Run, number: int, job: Job) -> bool:
     return bool(run.hosts[job.host].job([identity(run, number, job)])[0]["exists"])
 
 
+def is_over(run: Run, number: int, job: Job) -> bool:
+    """Whether the job was given to its host before, and has come to its end, whichever."""
+    facts = JobFacts.model_validate(run.hosts[job.host].job([identity(run, number, job)])[0])
+    return isinstance(job_state(facts), Succeeded | Failed | Interrupted | Lost)
+
+
 def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
     """The result of ``job``; its id carries the run key and ``number`` (of the quiesce or the round).
 

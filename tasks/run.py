@@ -122,15 +122,20 @@ class Run:
         """The stores of the estate that are shares."""
         return tuple(store for store in self.estate.backup.stores if isinstance(store, ShareStore))
 
+    @property
+    def buckets_of_estate(self) -> tuple[S3Store, ...]:
+        """The stores of the estate that are buckets."""
+        return tuple(store for store in self.estate.backup.stores if isinstance(store, S3Store))
+
     def package_login(self, package: MssqlPatch) -> dict[str, Any]:
         """The login of the share that a package lies on: its own block, else that of the backup store it is below."""
         return self.login_of(package.source, package.credentials)
 
-    def login_of(self, path: str, block: str | None) -> dict[str, Any]:
+    def login_of(self, path: str, block: str | None, name: str = "share") -> dict[str, Any]:
         """The login of the share that ``path`` lies on: that ``block``, else that of the backup store it is below."""
         below = (s.credentials for s in self.shares if path.casefold().startswith(f"{s.share}\\".casefold()))
         credentials = block or next(below, None)
-        return self.share_login(credentials) if credentials else {}
+        return self.share_login(credentials, name) if credentials else {}
 
     def share_login(self, block: str, name: str = "share") -> dict[str, Any]:
         """The secrets with which a job on a host reaches the share that it calls ``name``.

@@ -23,7 +23,14 @@ Trail = Sequence[Event]
 
 # Promise 1: every backup lies in every store before anything changes -------------------------------------------------
 
-_CHANGES = {"update.install", "sqlpatch.start", "sqlpatch.install", "host.restart_requested"}
+_CHANGES = {
+    "update.install",
+    "sqlpatch.start",
+    "sqlpatch.install",
+    "package.start",
+    "package.install",
+    "host.restart_requested",
+}
 _IIS_CONFIGURATION = r"C:\Windows\System32\inetsrv\config"
 
 
@@ -108,13 +115,15 @@ def assert_promise_2(trail: Trail, estate: Estate) -> None:
 
 
 def installed(trail: Trail) -> Counter[tuple[str, ...]]:
-    """How often each thing was installed: by host, UpdateID and revision, and by host and build of SQL Server."""
+    """How often each thing was installed: by host and UpdateID and revision, build of SQL Server, or product and version."""
     found: Counter[tuple[str, ...]] = Counter()
     for event in trail:
         if event["event"] == "update.install":
             found[event["host"], event["id"], str(event["revision"])] += 1
         elif event["event"] == "sqlpatch.install":
             found[event["host"], "SQL Server", event["build"]] += 1
+        elif event["event"] == "package.install":
+            found[event["host"], event["product"], str(event["version"])] += 1
     return found
 
 
@@ -126,7 +135,7 @@ def assert_nothing_installed_twice(trail: Trail) -> None:
 
 # Promise 7: what is half-patched is not reopened ---------------------------------------------------------------------
 
-_BEGUN = {"sqlpatch.start", "update.install", "host.restart_requested"}
+_BEGUN = {"sqlpatch.start", "update.install", "package.start", "host.restart_requested"}
 
 
 def assert_promise_7(trail: Trail, estate: Estate) -> None:
@@ -164,7 +173,7 @@ def assert_promise_7(trail: Trail, estate: Estate) -> None:
             assert proven[-1:] == [200], f"{what} was reopened without proof that it works ({proven[-1:]})"
 
 
-_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch"}
+_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch", "Install-Package", "Invoke-SqlScript"}
 
 
 def assert_closed_while_patching(trail: Trail, estate: Estate) -> None:

@@ -20,6 +20,7 @@ import importlib
 import pkgutil
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from lab.host import Host
@@ -42,6 +43,8 @@ class Job(Protocol):
         ...
 
 
+JOB_FOLDER: ContextVar[str | None] = ContextVar("job_folder", default=None)
+"""Where the job that runs keeps its files (``$PatchJobFolder`` of the launcher); None outside of one."""
 SCRIPTS: dict[str, Script] = {}
 JOBS: dict[str, Job] = {}
 

@@ -1,4 +1,4 @@
-"""IIS: Get-IisState, Enter-Maintenance, Exit-Maintenance, Restart-AppPools, over iis.json.
+"""IIS: Get-IisState, Enter-Maintenance, Exit-Maintenance, Restart-AppPools, Stop-AppPools, over iis.json.
 
 Whoever serves the sites (the host's part ``iis``) is told by ``reload()`` and ``recycle(pool)``.
 """
@@ -314,3 +314,26 @@ def restart_app_pools(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             host.parts["iis"].recycle(pool)
         answers.append({"name": pool, "before": before, "after": _pool_state(host, host.read("iis.json"), pool)})
     return {"pools": answers, "missing": [site["name"] for site in facts if not site["exists"]]}
+
+
+@script("Stop-AppPools")
+def stop_app_pools(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    initialize_root(host)
+    assert_fence(host, parameters["fence"])
+    facts = _facts(host, parameters["sites"])["sites"]
+    answers = []
+    for pool in dict.fromkeys(site["pool"] for site in facts if site["exists"]):
+        before = _pool_state(host, host.read("iis.json"), pool)
+        if before == "Started":
+            with host.edit("iis.json") as state:
+                state["pools"][pool]["state"] = "Stopped"
+            host.event("pool.stop", pool=pool)
+            if "iis" in host.parts:
+                host.parts["iis"].reload()
+        answers.append({"name": pool, "before": before, "after": _pool_state(host, host.read("iis.json"), pool)})
+    missing = [site["name"] for site in facts if not site["exists"]]
+    return {
+        "pools": answers,
+        "missing": missing,
+        "complete": all(a["after"] in ("Stopped", "Unknown") for a in answers),
+    }

@@ -31,7 +31,20 @@ def invoke_sql_statement(
     host: Host, parameters: dict[str, Any], secrets: dict[str, str], progress: Progress, stop: threading.Event
 ) -> dict[str, Any]:
     server, database = parameters["server"], parameters.get("database") or "master"
-    statement = parameters["statement"]
+    told = invoke_sql_batches(host, server, database, [parameters["statement"]], secrets, progress, stop)
+    return {name: told[name] for name in ("messages", "errors", "seconds")}
+
+
+def invoke_sql_batches(
+    host: Host,
+    server: str,
+    database: str,
+    batches: Sequence[str],
+    secrets: dict[str, str],
+    progress: Progress,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    """Run batches up to the first that fails; what they said, and how many ended well."""
     progress(0, f"asking {server}")
 
     def tell(message: Message) -> None:
@@ -39,27 +52,37 @@ def invoke_sql_statement(
             progress(int(found[0]), message.text)
 
     began = time.monotonic()
-    messages: Told = []
-    errors: Told = []
+    messages: list[tuple[int, int, int, str]] = []
+    errors: list[tuple[int, int, int, str]] = []
+    done = 0
     instance = host.parts.get("sql")
     if instance is None:
         errors = [(2, 20, 0, NO_SERVER)]
-    else:
+        batches = ()
+    for batch in batches:
+        assert instance is not None
         user, password = secrets.get("username"), secrets.get("password")
         try:
-            result = instance.run(statement, database, user, password, on_message=tell, stop=stop)
+            result = instance.run(batch, database, user, password, on_message=tell, stop=stop)
         except SqlError as failure:
             result = getattr(failure, "result", None)
-            messages = result.messages if result else []
-            errors = (result.errors if result else []) or failure.messages
+            messages += result.messages if result else []
+            errors += (result.errors if result else []) or failure.messages
         else:
             if result.cancelled:
                 raise JobCut
-            messages, errors = result.messages, result.errors
-    verb = " ".join(statement.split()[:2]).upper()
-    host.event("sql.statement", server=server, database=database, verb=verb, errors=[error[0] for error in errors])
+            messages += result.messages
+            errors += result.errors
+        verb = " ".join(batch.split()[:2]).upper()
+        host.event("sql.statement", server=server, database=database, verb=verb, errors=[error[0] for error in errors])
+        if errors:
+            break
+        done += 1
+        if len(batches) > 1:
+            progress(100 * done // len(batches), f"batch {done} of {len(batches)}")
     return {
         "messages": _facts(messages[:MOST_MESSAGES]),
         "errors": _facts(errors),
+        "done": done,
         "seconds": round((time.monotonic() - began) * host.clock.speed),
     }

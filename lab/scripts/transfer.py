@@ -12,6 +12,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
@@ -164,9 +165,7 @@ def put(host: Host, url: str, data: bytes, headers: dict[str, str], seconds: flo
         answer = connection.getresponse()
         body = answer.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as fault:
-        message = (
-            f"{where} does not answer ({_status(fault)}). Check the route, the firewall and the name from this host."
-        )
+        message = f"{where} does not answer ({connection_status(fault)}). Check the route, the firewall and the name from this host."
         raise ScriptFailure(message, "NoAnswer") from None
     finally:
         connection.close()
@@ -177,8 +176,12 @@ def put(host: Host, url: str, data: bytes, headers: dict[str, str], seconds: flo
     return answer
 
 
-def _status(fault: Exception) -> str:
+def connection_status(fault: Exception) -> str:
     """Name a fault as WebExceptionStatus does."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return "TrustFailure"
+    if isinstance(fault, ssl.SSLError):
+        return "SecureChannelFailure"
     if isinstance(fault, socket.gaierror):
         return "NameResolutionFailure"
     if isinstance(fault, TimeoutError):

@@ -1,7 +1,7 @@
 """Find-UpdateFile and Install-UpdateFile: a .msu or .cab is a file whose last line is JSON ({"kb", "ubr", "reboot", "not_for"}).
 
 Faults, on a file's name, its KB or the host: ``updatefile.exit_code`` (``code``, signed: what wusa.exe or dism.exe ends
-with, and nothing goes in), ``update.rolls_back``, ``update.hollow`` (as for Install-WindowsUpdate).
+with, and nothing goes in), ``update.rolls_back``, ``update.hollow`` (as for Install-WindowsUpdate; where a boot is wanted).
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ def _install(host: Host, name: str, data: bytes, tool: str) -> int:
         # As any update: by file and revision 0, so that 'nothing twice' is counted for these too.
         kb = [update["kb"].removeprefix("KB")]
         host.event("update.install", id=name, revision=0, kb=kb, reboot=code == REBOOT)
-        if strike(host, "update.hollow", *subjects) is not None:
-            update["ubr"] = 0
-        _began(host, name, update, sticks=strike(host, "update.rolls_back", *subjects) is None)
+        update["sticks"] = strike(host, "update.rolls_back", *subjects) is None
+        update["hollow"] = strike(host, "update.hollow", *subjects) is not None
+        _began(host, name, update)
     return int(code or 0)
 
 
@@ -140,7 +140,7 @@ def _code(host: Host, update: dict[str, Any], tool: str) -> int:
     return REBOOT if update.get("reboot") else 0
 
 
-def _began(host: Host, name: str, update: dict[str, Any], *, sticks: bool) -> None:
+def _began(host: Host, name: str, update: dict[str, Any]) -> None:
     """Put it into the list of what is installed; after the next boot where it wants one."""
     if not update.get("reboot"):
         if update["kb"] not in _hotfixes(host):
@@ -156,7 +156,8 @@ def _began(host: Host, name: str, update: dict[str, Any], *, sticks: bool) -> No
                 "title": name,
                 "hidden": True,
                 "pending": True,
-                "sticks": sticks,
+                "sticks": update["sticks"],
+                "hollow": update["hollow"],
                 "ubr": update.get("ubr", 0),
                 "hotfix": update["kb"],
             }

@@ -4,7 +4,8 @@ Faults, on an update's id, its KB ("KB5034127") or the host: ``update.fail`` (``
 ``update.throws`` (``hresult``: Install() throws, for all that go in together), ``update.wants_alone`` (0x80240019 beside
 others, though its properties do not say so), ``update.rolls_back`` (installs, and is gone after the boot),
 ``update.hollow`` (installs and is offered no more, and the build of Windows stays what it was), ``update.restarts`` (its
-installer restarts the host), ``update.busy`` (another installation runs: each look uses it up once).
+installer restarts the host), ``update.busy`` (another installation runs: each look uses it up once). ``needs_stack`` of an update's entry are ids that
+must be in before it, though it is offered without them (0x80242017).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lab.update_agent import Update, signed, unsigned, write
 INSTALL_SECONDS = 30.0
 LOOK_SECONDS = 5
 PATIENCE = 600
-IN_PROGRESS, WANTS_TO_BE_ALONE = 0x80240016, 0x80240019
+IN_PROGRESS, WANTS_TO_BE_ALONE, WANTS_STACK = 0x80240016, 0x80240019, 0x80242017
 REBOOT_KEYS = (
     r"SOFTWARE\Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired",
     r"SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending",
@@ -118,7 +119,11 @@ def want_reboot(host: Host) -> None:
 
 def _code(host: Host, update: Update, *, alone: bool) -> int:
     exclusive = update.get("impact") == EXCLUSIVE or strike(host, "update.wants_alone", *subjects(update)) is not None
-    return WANTS_TO_BE_ALONE if exclusive and not alone else code_of(host, update, "install", "update.fail")
+    if exclusive and not alone:
+        return WANTS_TO_BE_ALONE
+    needs = {each.casefold() for each in update.get("needs_stack", [])}
+    there = {u["id"].casefold() for u in host.read("updates.json")["updates"] if u.get("installed")}
+    return code_of(host, update, "install", "update.fail") if needs <= there else WANTS_STACK
 
 
 def _install_one(host: Host, one: Planned, *, alone: bool) -> bool:
@@ -131,7 +136,7 @@ def _install_one(host: Host, one: Planned, *, alone: bool) -> bool:
         if strike(host, "update.rolls_back", *subjects(update)) is not None:
             write(host, update, sticks=False)
         if strike(host, "update.hollow", *subjects(update)) is not None:
-            write(host, update, ubr=0)
+            write(host, update, hollow=True)
         write(host, update, **{"pending" if reboot else "installed": True})
     result = FAILED if code else SUCCEEDED
     with host.edit("updates.json") as state:

@@ -6,12 +6,23 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qs
 
+from lab.files import VERSION_FILE
 from lab.host import Host
+from lab.web.config import ConfigurationError
 from lab.web.database import Database, literal
 from lab.web.messages import Answer, Request, not_found
 from lab.web.soap import SoapService
 
 VERSION = "SELECT [Value] FROM [dbo].[EngageIPOption] WHERE [Name] = N'Version'"
+
+
+def _check_schema(host: Host, database: Database) -> None:
+    """Start only on a schema of the application's own version; where no version is installed, on any."""
+    schema = _first(database.query(VERSION), "unknown")
+    file = host.disk.path(VERSION_FILE)
+    installed = file.read_text(encoding="utf-8").split()[-1] if file.is_file() else schema
+    if installed != schema:
+        raise ConfigurationError(f"The database is at version {schema}, this application needs {installed}.")
 
 
 class AdminPortal:
@@ -26,7 +37,7 @@ class AdminPortal:
 
     def open(self) -> None:
         """Read the installed version, as the application does when it starts."""
-        self._database.query(VERSION)
+        _check_schema(self._host, self._database)
 
     def answer(self, request: Request) -> Answer:
         page = request.path[len(self.mount) :].strip("/").casefold()
@@ -63,12 +74,13 @@ class CustomerPortal:
 
     mount = "/Portal"
 
-    def __init__(self, _host: Host, database: Database) -> None:
+    def __init__(self, host: Host, database: Database) -> None:
+        self._host = host
         self._database = database
 
     def open(self) -> None:
         """Read the installed version, as the application does when it starts."""
-        self._database.query(VERSION)
+        _check_schema(self._host, self._database)
 
     def answer(self, request: Request) -> Answer:
         page = request.path[len(self.mount) :].strip("/")

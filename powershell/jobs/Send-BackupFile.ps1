@@ -69,13 +69,6 @@ function Send-ToShare {
     }
 }
 
-function Get-WebFault {
-    <# .SYNOPSIS The WebException in a chain of exceptions, or $null. #>
-    param($Fault)
-    while ($null -ne $Fault -and $Fault -isnot [Net.WebException]) { $Fault = $Fault.InnerException }
-    $Fault
-}
-
 function Send-ToStore {
     param($Target, $Answer, $Meter)
     $url = $secrets["$($Target.name).url"]

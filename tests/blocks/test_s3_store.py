@@ -83,6 +83,19 @@ def test_what_a_host_sent_is_verified_by_the_store_itself(connect: Callable[...,
     assert held.stored_at is not None
 
 
+def test_a_url_to_fetch_one_object_by(connect: Callable[..., S3BackupStore]) -> None:
+    """A presigned GET opens that object and no other, shows its signature to nobody, and lives for seven days at most."""
+    store = connect()
+    send(store)
+    url = store.presign_get(NAME, expires=timedelta(minutes=5))
+    assert "X-Amz-Signature" not in repr(url)
+    text = url.get_secret_value()
+    assert httpx.get(text, trust_env=False).content == BODY
+    assert httpx.get(text.replace(NAME.rpartition("/")[2], "other.bak"), trust_env=False).status_code == 403
+    with pytest.raises(ValueError, match=r"seven days"):
+        store.presign_get(NAME, expires=timedelta(days=8))
+
+
 def test_url_takes_no_other_body(connect: Callable[..., S3BackupStore]) -> None:
     """Bytes flipped before or after hashing, and a body of another size, are refused, and nothing is stored."""
     store = connect()

@@ -65,6 +65,10 @@ CASES = (
     Case("power.servicing", "sql01", settings={"seconds": 120}),
     Case("task.queued", "web01", times=3, settings={"seconds": 100}),
     Case("update.fail_download", "web01", times=1, settings={"hresult": "80240034"}),
+    Case("update.search", "sql01", times=2, settings={"hresult": "80072EE2"}),
+    Case("update.busy", "web01", times=5),
+    Case("update.still_at_work", "web01", times=2, settings={"scans": 2}),
+    Case("update.forgets", "sql01"),
     Case("winrm.drop", "sql01", times=3, settings={"action": "Receive"}),
     Case("winrm.close_connections", "web01", times=5),
     Case("payments.late", "web01", times=1, settings={"seconds": 100}),
@@ -87,6 +91,7 @@ CASES = (
         "sql01: the login is refused (18456). Correct the user name and password",
     ),
     Case("task.blocked", "sql01", "stopped", "sql01: scan of windows-update failed: the scheduled task"),
+    Case("update.search", "web01", "stopped", "the update service's name was not found; check WSUS, proxy and DNS"),
     Case("service.stuck", "EngageIP Job Service", "stopped", "web01: EngageIP Job Service is StopPending"),
     Case(
         "backup.disk_full",
@@ -104,6 +109,7 @@ CASES = (
     Case(
         "update.rolls_back", "KB5034127", "failed", "is offered again after the restart: rolled back. Look at CBS.log"
     ),
+    Case("update.hollow", "KB5034127", "failed", "the build is still 10.0.17763.5206: it has not taken effect"),
     Case("sqlpatch.exit_code", "MSSQLSERVER", "failed", "Summary.txt", settings={"code": -2068643838}),
     Case("sqlpatch.reboot_first", "MSSQLSERVER", "failed", "although the host has just been restarted"),
     Case("sqlpatch.already", "MSSQLSERVER", "failed", "MSSQLSERVER is still at 15.0.4355.3"),

@@ -16,6 +16,7 @@ from lab.spec import (
     DOTNET,
     EXCLUSIVE,
     LACKING,
+    NEEDS_STACK,
     SERVICING_STACK,
     SUPERSEDED,
     UNLOCKED,
@@ -66,7 +67,8 @@ def test_a_night_of_three_rounds(start_lab: Flow, run_flow: Flow) -> None:
         LACKING.kb,  # failed beside others, goes in alone
         UNLOCKED_BY_CUMULATIVE.kb,
     ]
-    assert installs(lab, "sql01") == [SERVICING_STACK.kb, UNLOCKED.kb]
+    assert installs(lab, "sql01") == [SERVICING_STACK.kb, NEEDS_STACK.kb, UNLOCKED.kb]
+    assert {each["hresult"] for each in lab.audit("update.install_failed")} == {"80240019"}
     assert restarts(lab) == ["sql01", "web01", "sql01", "web01", "web01"]
     assert told(ran, UNLOCKED)["verified_by"] == "rescan, build 10.0.17763.5400"
     assert told(ran, SUPERSEDED)["result"] == "not-needed"
@@ -129,8 +131,13 @@ def test_what_does_not_stick_or_cannot_go_in_is_named_and_left(start_lab: Flow, 
     assert restarts(lab) == ["sql01", "web01"]
 
 
-def test_a_source_that_never_answers_says_where_to_look(start_lab: Flow, run_flow: Flow) -> None:
-    """Before anything is touched: the host, the source, the code and its meaning, and 'check WSUS and proxy'."""
+def test_a_source_that_never_answers_or_that_nobody_named_stops_the_night_at_once(
+    start_lab: Flow, run_flow: Flow
+) -> None:
+    """Before anything is touched: the host, the source, the code and its meaning, and 'check WSUS and proxy'.
+
+    A host that policy sets to a WSUS server is not updated past it by default.
+    """
     lab = start_lab()
     lab.declare("update.search", "web01", hresult="8024402C")
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
@@ -142,6 +149,15 @@ def test_a_source_that_never_answers_says_where_to_look(start_lab: Flow, run_flo
             "DNS, 3 times"
         ),
     )
+    lab.clear()
+    registry = lab.host_json("sql01", "registry.json")
+    policy = {"@": {"WUServer": "http://wsus01:8530"}, "AU": {"@": {"UseWUServer": 1}}}
+    registry["HKLM"]["SOFTWARE"]["Policies"] = {"Microsoft": {"Windows": {"WindowsUpdate": policy}}}
+    (Path(lab.folder) / "hosts" / "sql01" / "registry.json").write_text(json.dumps(registry), encoding="utf-8")
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG2")
+    assert ran.type == "FAILED"
+    assert "sql01: policy sets it to the WSUS server http://wsus01:8530" in ran.message
+    assert "Say updates.source: wsus, or windows-update" in ran.message
     assert lab.audit("update.install", "service.stop", "host.shutdown") == []
 
 

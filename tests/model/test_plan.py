@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def test_without_a_scan_the_plan_says_so(estate: Estate) -> None:
 
 
 def test_nothing_to_install_is_known_as_such() -> None:
-    estate = load_estate(TEXT, "acme.yaml")
+    text = TEXT.replace(TEXT[TEXT.index("updates:") : TEXT.index("quiet:")], "updates: {classifications: [security]}\n")
+    estate = load_estate(text, "acme.yaml")
     assert not plan_of(estate, {}).installs
     assert plan_of(estate, {"web01": [CUMULATIVE]}).installs
 
@@ -156,3 +158,62 @@ def test_the_plan_reads_as_lines(estate: Estate) -> None:
     ]
     assert any(line.endswith("sql01: SQL Server 2019 CU32 (build 15.0.4430.1)") for line in lines)
     assert "Restart, each host once those it depends on are ready" in lines
+
+
+FILES = r"""
+updates:
+  packages:
+    - kind: engageip-upgrade
+      name: EngageIP 8.6.0
+      on: web01
+      source: '\\nas01\billing\EngageIP-8.6.0.exe'
+      sha256: <ab>
+      publisher: LogiSense Corporation
+      probe: {product: EngageIP}
+      version: 8.6.0
+      schema_version:
+        {on: sql01, database: EngageIP, sql: SELECT 1, script: {source: '\\nas01\billing\schema.sql', sha256: <bc>}}
+    - kind: msi
+      name: Agent 4.2
+      on: web01
+      source: '\\nas01\billing\agent.msi'
+      sha256: <cd>
+      unsigned: the vendor signs nothing
+      arguments: [ADDLOCAL=All]
+      probe: {product: Agent}
+      version: '4.2'
+    - {kind: msu, name: WinRE, on: sql01, source: 'C:\f.msu', sha256: <de>, publisher: Microsoft Corporation, kb: KB5034439}
+"""
+FILES = re.sub(r"<(..)>", lambda found: found[1] * 32, FILES)
+WITH_FILES = TEXT.replace(TEXT[TEXT.index("updates:") : TEXT.index("quiet:")], FILES + "\n")
+
+
+def test_packages_say_what_they_bring_and_whose_they_are() -> None:
+    """What a person approves: kind, proof, signer or why there is none, arguments, hash; the upgrade after everything."""
+    plan = plan_of(load_estate(WITH_FILES, "acme.yaml"), {})
+    stages = list(dict.fromkeys(step.stage for step in plan.steps))
+    assert stages.index("restart") < stages.index("upgrade") < stages.index("check")
+    assert [str(step) for step in (*plan.of("install"), *plan.of("upgrade"))] == [
+        "sql01: WinRE (msu, brings KB5034439, signed by Microsoft Corporation)",
+        "web01: Agent 4.2 (msi, brings version 4.2, unsigned: the vendor signs nothing, arguments ADDLOCAL=All)",
+        "web01: EngageIP 8.6.0 (engageip-upgrade, brings version 8.6.0, signed by LogiSense Corporation)",
+        "sql01: T-SQL script schema.sql in EngageIP (brings schema 8.6.0)",
+    ]
+    assert [step.sha256 for step in plan.of("upgrade")] == ["ab" * 32, "bc" * 32]
+    assert plan.admits("web01", "engageip 8.6.0")
+    assert plan.installs
+
+
+@pytest.mark.parametrize("changed", ["ab", "bc", "cd", "de"])
+def test_another_file_is_another_plan(changed: str) -> None:
+    """The script's bytes as well as the installers'."""
+    plan = plan_of(load_estate(WITH_FILES, "acme.yaml"), {})
+    other = plan_of(load_estate(WITH_FILES.replace(changed * 32, "ef" * 32), "acme.yaml"), {})
+    assert plan.hash != other.hash
+
+
+def test_an_upgrade_alone_is_something_to_install() -> None:
+    """A plan that only upgrades EngageIP is not one that does nothing."""
+    estate = load_estate(WITH_FILES, "acme.yaml")
+    alone = estate.model_copy(update={"updates": estate.updates.model_copy(update={"packages": estate.upgrades()})})
+    assert plan_of(alone, {}).installs

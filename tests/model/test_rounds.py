@@ -67,7 +67,7 @@ def test_a_history_that_says_installed_proves_nothing() -> None:
     history = (HistoryEntry(id="U", revision=1, result_code=2, hresult="00000000"),)
     after = judged(record("installed"), OFFERED.model_copy(update={"history": history}))
     assert after.result == "failed"
-    assert "though the history says that it succeeded" in (after.remark or "")
+    assert "its history goes on saying that it succeeded" in (after.remark or "")
 
 
 def test_what_the_history_says_of_a_job_that_was_cut_off_is_told() -> None:

@@ -51,7 +51,8 @@ def test_a_folder_offers_the_files_whose_kb_is_not_installed() -> None:
 def test_the_hash_of_a_file_is_part_of_the_plan() -> None:
     """Another file under the same name is another plan."""
     estate = load_estate(TEXT, "acme.yaml")
-    (step,) = plan_of(estate, {"web01": Scan.of_folder(FOLDER).updates}).of("install", "web01")
+    plan = plan_of(estate, {"web01": Scan.of_folder(FOLDER).updates})
+    (step,) = (each for each in plan.of("install", "web01") if each.is_windows_update)
     assert (step.update, step.sha256) == ("windows10.0-kb5034127-x64_ab12.msu", "ab" * 32)
     other = {**FOLDER, "files": [{**FOLDER["files"][0], "sha256": "00" * 32}]}  # type: ignore[index]
     plans = [plan_of(estate, {"web01": Scan.of_folder(each).updates}).hash for each in (FOLDER, other)]

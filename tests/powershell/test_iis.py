@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Get-IisState", "Enter-Maintenance", "Exit-Maintenance", "Restart-AppPools"),
+    pytest.mark.telling("Get-IisState", "Enter-Maintenance", "Exit-Maintenance", "Restart-AppPools", "Stop-AppPools"),
 ]
 
 ROOT = "C/ProgramData/EngageIPPatching"
@@ -280,6 +280,7 @@ def test_a_lower_fence_moves_nothing(hosts: Any) -> None:
         ("Enter-Maintenance", enter(BOTH[0])),
         ("Exit-Maintenance", {"fence": 1}),
         ("Restart-AppPools", {"sites": [], "fence": 1}),
+        ("Stop-AppPools", {"sites": [], "fence": 1}),
     ):
         assert hosts.run(name, parameters).agree("line")["id"] == "FenceTooLow"
     assert same_iis(hosts) == iis()
@@ -298,3 +299,21 @@ def test_pools_are_recycled_or_started(hosts: Any) -> None:
         "missing": ["No such"],
     }
     assert same_iis(hosts)["pools"]["AdminPortal"]["recycled"] == 1
+
+
+def test_pools_are_stopped_and_started_again(hosts: Any) -> None:
+    """No worker holds a file of a stopped pool; one that is stopped already stays so, each is asked once."""
+    hosts.state("iis.json", lambda state: state["sites"]["Default Web Site"].update(pool="AdminPortal"))
+    sites = ["AdminPortal", "Default Web Site", "Portal", "No such"]
+    answer = hosts.run("Stop-AppPools", {"sites": sites, "fence": 1}).agree()
+    assert answer == {
+        "pools": [
+            {"name": "AdminPortal", "before": "Started", "after": "Stopped"},
+            {"name": "Portal", "before": "Stopped", "after": "Stopped"},
+        ],
+        "missing": ["No such"],
+        "complete": True,
+    }
+    assert {name: pool["state"] for name, pool in same_iis(hosts)["pools"].items()}["AdminPortal"] == "Stopped"
+    again = hosts.run("Restart-AppPools", {"sites": ["AdminPortal"], "fence": 1}).agree()
+    assert again["pools"] == [{"name": "AdminPortal", "before": "Stopped", "after": "Started"}]

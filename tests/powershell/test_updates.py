@@ -323,6 +323,15 @@ def test_what_wants_to_be_alone_fails_beside_others(hosts: Any) -> None:
     assert answer["updates"][0]["install"] == {"result_code": None, "hresult": "8024001E", "reboot_required": None}
 
 
+def test_what_needs_the_servicing_stack_fails_without_it(hosts: Any) -> None:
+    """State of the lab: offered all the same, refused with 0x80242017 until the stack is in; alone, it goes in first."""
+    hosts.state("updates.json", lambda state: state["updates"].append(update("late", "12", needs_stack=["stack"])))
+    answer = hosts.call_job("Install-WindowsUpdate", plan("late")).lab["value"]
+    assert outcomes(answer) == {"late": "80242017"}
+    answer = hosts.call_job("Install-WindowsUpdate", plan("late", "stack")).lab["value"]
+    assert outcomes(answer) == {"late": "00000000", "stack": "00000000"}
+
+
 def test_a_hollow_success_leaves_the_build_where_it_was(hosts: Any) -> None:
     """Fault of the lab: committed during the boot and offered no more, with the UBR of before."""
     lab = hosts.lab

@@ -43,7 +43,7 @@ def test_steps_are_known_by_their_stage() -> None:
     """Every step that tasks tell belongs to a stage of the runbook; an unknown one is shown by its own name."""
     steps = "scan archive measure send clear fetch sql-patch validate bring_back lease backup-database reboot"
     assert [stage_of(step) for step in steps.split()] == [
-        "review", "backup", "backup", "backup", "backup", "install", "install", "check", "bring back", "preflight",
+        "review", "backup", "backup", "backup", "backup", "review", "install", "check", "bring back", "preflight",
         "backup", "restart",
     ]  # fmt: skip
     assert stage_of("something-new") == "something new"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
-from report.summary import Report
+from report.summary import HostUpdates, Report
 from report.timeline import Bar, Group, Row, Timeline, timeline
 
 
@@ -46,6 +47,13 @@ def test_a_host_that_did_not_come_back_is_down_to_the_end(bad: Report) -> None:
     lost = bar(web, "bad")
     assert web.label.text == "web01 not back"
     assert abs(lost.x + lost.width - 100) < 0.1
+
+
+def test_a_host_where_all_was_there_already_has_no_row(good: Report) -> None:
+    """Nothing was done there and it was not restarted: there is nothing to draw, and the rest is drawn."""
+    there = tuple(u.model_copy(update={"host": "web02", "result": "not-needed"}) for u in good.all_updates[:1])
+    night = dataclasses.replace(good, updates=(HostUpdates("web02", there),), restarts=good.restarts[:1])
+    assert [r.label.text.split(" ")[0] for r in group(night, "Hosts").rows] == ["sql01"]
 
 
 def test_stages_come_from_steps_and_else_from_records(good: Report) -> None:

@@ -1,0 +1,301 @@
+"""Packages that a host pulls as a file and runs: one job each, judged by the version that is installed afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from blocks.s3_store import S3BackupStore
+from blocks.winrm.errors import DeadlineExceeded, HostError
+from model.installers import (
+    Judgement,
+    Ran,
+    after_restart,
+    codes_to_wait_for,
+    file_kind,
+    installed_version,
+    is_there,
+    judged_package,
+    proof,
+)
+from model.outcome import Problem, Stopped
+from model.packages import EngageIPUpgrade, FileBorne, MsuPackage, SchemaScript, probe_of
+from model.records import UpdateRecord
+from model.reopen import INSTALLING
+from model.wanted import MssqlPatch
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, is_over, run_job
+from tasks.progress import tell
+from tasks.run import Run
+from tasks.step import step
+
+ROUND = 1
+"""A package goes in once; the number is part of its job's id, which a later start of the same run finds again."""
+SCHEMA_STEP = "schema"
+"""The step of the job that runs an upgrade's T-SQL script."""
+_FETCHING = timedelta(hours=1)
+"""What a job may take for the file, besides the package's own deadline."""
+_URL_LIFETIME = timedelta(hours=2)
+_SERVICE_SECONDS = 300
+_WAIT_SECONDS = 30
+
+
+def package_job(package: FileBorne) -> Job:
+    """The job that installs a package, without the secrets of its source."""
+    parameters = {
+        "name": package.name,
+        "kind": file_kind(package),
+        "source": package.source,
+        "sha256": package.sha256,
+        "publisher": package.publisher or "",
+        "arguments": list(package.arguments),
+        "probe": probe_of(package),
+        "wait_codes": list(codes_to_wait_for(package)),
+        "wait_seconds": _WAIT_SECONDS,
+        "deadline_seconds": int(package.deadline.total_seconds()),
+        "largest": package.largest_mb << 20,
+        "proxy": package.proxy or "",
+    }
+    deadline = (package.deadline + _FETCHING).total_seconds()
+    return Job(package.on, "package", package.name, "Install-Package", parameters, deadline=deadline)
+
+
+def source_secrets(run: Run, file: FileBorne | SchemaScript) -> dict[str, object]:
+    """What a host needs to pull a file: the login of its share, or a URL signed for this one object."""
+    if file.source.casefold().startswith("s3://"):
+        bucket, _, key = file.source[5:].partition("/")
+        block = file.credentials or next(s.credentials for s in run.buckets_of_estate if s.s3 == bucket)
+        store = S3BackupStore(bucket, "", run.credentials[block])
+        return {"source.url": store.presign_get(key, expires=_URL_LIFETIME)}
+    if not file.source.startswith("\\\\"):
+        return {}
+    return run.login_of(file.source, file.credentials, "source")
+
+
+def version_of(run: Run, package: FileBorne) -> str | None:
+    """The version that is installed now; None where there is none."""
+    found = run.hosts[package.on].run("Get-PackageVersion", probe=probe_of(package))["versions"]
+    return installed_version(package, found)
+
+
+def run_package(run: Run, package: FileBorne) -> Ran:
+    """Run a package's job, or adopt the one of an earlier start, and look which version is there since.
+
+    Raises JobFailed where it was not run at all: not found, not what was approved, not signed by its publisher.
+    """
+    job = package_job(package)
+    if not is_begun(run, ROUND, job):
+        job = replace(job, secrets=source_secrets(run, package))
+    try:
+        answer = run_job(run, ROUND, job)
+    except (OutcomeUnknown, DeadlineExceeded) as unknown:
+        tell("install", package.on, f"{unknown}; its version will tell")
+        return Ran(None, _version_when_back(run, package))
+    try:
+        found = version_of(run, package)
+    except HostError:
+        # It may be on its way down, for a restart of the installer's own.
+        found = installed_version(package, answer["versions_after"])
+    return Ran.of(answer, found)
+
+
+def _version_when_back(run: Run, package: FileBorne) -> str | None:
+    """The installed version, once a host that was cut off answers again; Stopped where it does not, for nobody knows then."""
+    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    while True:
+        try:
+            return version_of(run, package)
+        except HostError as error:
+            trouble = error
+        if not trouble.retryable or time.monotonic() > deadline or run.pause(run.stop):
+            raise Stopped.because(
+                "install",
+                f"{package.on}: nobody knows what became of {package.name}: its job was cut off, and {trouble}. "
+                f"Look at {package.on}, then run again: its version will tell.",
+            )
+
+
+def hosts(run: Run) -> tuple[str, ...]:
+    """The hosts that pull files, in the order of the estate."""
+    files = [package for package in run.estate.updates.packages if not isinstance(package, MssqlPatch)]
+    pulling = {file.on for file in files}
+    pulling |= {p.schema_version.on for p in run.estate.upgrades() if p.schema_version.script}
+    return tuple(host for host in run.hosts if host in pulling)
+
+
+@step("fetch the packages of {host}")
+def fetch(run: Run, host: str) -> tuple[str, ...]:
+    """Have a host pull and check what it will run, before anything is stopped; the names of what lies ready.
+
+    Raises Stopped with every file that cannot be fetched, or is not what was approved: nothing has been touched yet.
+    """
+    ready: list[str] = []
+    problems: list[Problem] = []
+    for name, file, publisher in _files_of(run, host):
+        try:
+            _save(run, host, name, file, publisher)
+        except JobFailed as failed:
+            problems.append(Problem(f"{host}: {name}: {failed.message}"))
+        except OutcomeUnknown as unknown:
+            # The install fetches and checks it in any case.
+            tell("fetch", host, str(unknown))
+        else:
+            ready.append(name)
+            tell("fetch", host, f"{name} is fetched and checked")
+    if problems:
+        raise Stopped("fetch", problems)
+    return tuple(ready)
+
+
+def _files_of(run: Run, host: str) -> Iterator[tuple[str, FileBorne | SchemaScript, str]]:
+    """What a host has yet to pull: name, where it is, and its publisher."""
+    for package in run.estate.updates.packages:
+        if isinstance(package, MssqlPatch):
+            continue
+        wanted = package.on == host and not is_begun(run, ROUND, package_job(package))
+        if wanted and not is_there(package, version_of(run, package)):
+            yield package.name, package, package.publisher or ""
+        schema = package.schema_version if isinstance(package, EngageIPUpgrade) else None
+        if schema is None or schema.script is None or schema.on != host:
+            continue
+        if not is_begun(run, ROUND, Job(host, SCHEMA_STEP, package.name, "Invoke-SqlScript", {})):
+            yield f"schema of {package.name}", schema.script, ""
+
+
+def _save(run: Run, host: str, name: str, file: FileBorne | SchemaScript, publisher: str) -> None:
+    parameters: dict[str, Any] = {"source": file.source, "sha256": file.sha256, "publisher": publisher}
+    if not isinstance(file, SchemaScript):
+        parameters |= {"largest": file.largest_mb << 20, "proxy": file.proxy or ""}
+    job = Job(host, "fetch", name, "Save-Package", parameters, deadline=_FETCHING.total_seconds())
+    number = 1
+    # What failed is made anew, unlike an install: it has touched nothing, and the file may be there by now.
+    while is_begun(run, number, job) and is_over(run, number, job):
+        number += 1
+    run_job(run, number, replace(job, secrets=source_secrets(run, file)))
+
+
+def install_package(run: Run, package: FileBorne) -> UpdateRecord:
+    """Install a package, unless it is there, or one that it needs is not.
+
+    One that fails is a record: others go on. Raises JobFailed where its file is not what was approved, and Stopped
+    where its services do not stop.
+    """
+    started = datetime.now(UTC)
+    lacks = _lacks(run, package)
+    if lacks:
+        return write(run, package, started, Judgement("failed", restart=False, remark=f"not begun: {lacks} is not in"))
+    found = version_of(run, package)
+    if is_there(package, found) and not is_begun(run, ROUND, package_job(package)):
+        return write(run, package, started, Judgement("not-needed", restart=False, proof=proof(package, found)))
+    run.hosts[package.on].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={INSTALLING: {"round": ROUND}}
+    )
+    try:
+        with _services_stopped(run, package):
+            ran = run_package(run, package)
+    except JobFailed as failed:
+        write(run, package, started, Judgement("failed", restart=False, remark=failed.message))
+        raise
+    return write(run, package, started, judged_package(package, ran))
+
+
+def _lacks(run: Run, package: FileBorne) -> str:
+    """The package that this one needs and that is not in; empty where all are."""
+    known = {record.title: record.result for record in run.journal.of(UpdateRecord) if record.host == package.on}
+    return next((name for name in package.after if known.get(name, "failed") == "failed"), "")
+
+
+@contextmanager
+def _services_stopped(run: Run, package: FileBorne) -> Iterator[None]:
+    """Stop the package's services, and start afterwards those that ran before; EngageIP's stay for bring_back.
+
+    Where an earlier start of this run has come to the end of the installer, it may only have left them stopped.
+    """
+    names = list(package.services_to_stop)
+    try:
+        if names and not is_over(run, ROUND, package_job(package)):
+            names = _stop_services(run, package, names)
+        yield
+    finally:
+        if names:
+            _start_again(run, package, names)
+
+
+def _stop_services(run: Run, package: FileBorne, names: list[str]) -> list[str]:
+    """Stop these services and those that depend on them; all of them, in the order of their stopping."""
+    answer = run.hosts[package.on].run(
+        "Stop-HostServices",
+        names=names,
+        number=run.number,
+        fence=run.fence,
+        timeout_seconds=_SERVICE_SECONDS,
+        deadline=_SERVICE_SECONDS + 30,
+    )
+    if not answer["complete"]:
+        stuck = [f"{s['name']} is {s['status']} ({s['error']})" for s in answer["services"] if s["error"]]
+        raise Stopped.because(
+            "install",
+            f"{package.on}: {package.name} was not begun: {'; '.join(stuck)}. Stop it by hand, then run again.",
+        )
+    tell("install", package.on, f"stopped for {package.name}: {', '.join(s['name'] for s in answer['services'])}")
+    return [s["name"] for s in answer["services"]]
+
+
+def _start_again(run: Run, package: FileBorne, names: list[str]) -> None:
+    """Start those of these services that ran before the night; what cannot be started now is for bring_back to tell."""
+    billing = {name.casefold() for name in run.estate.services_on(package.on)}
+    host = run.hosts[package.on]
+    try:
+        before = host.run("Get-QuiesceState")["quiesce"] or {}
+        ran = {s["name"].casefold() for s in before.get("services") or () if s["status"] == "Running"} - billing
+        # In the reverse order of their stopping.
+        names = [name for name in reversed(names) if name.casefold() in ran]
+        if names:
+            host.run(
+                "Start-HostServices",
+                names=names,
+                fence=run.fence,
+                timeout_seconds=_SERVICE_SECONDS,
+                deadline=_SERVICE_SECONDS + 30,
+            )
+    except HostError as error:
+        tell("install", package.on, f"{', '.join(names)} not started again yet: {error}")
+
+
+def verify_packages(run: Run, host: str, packages: dict[str, FileBorne]) -> None:
+    """Look again at what a restart was to complete."""
+    for record in run.journal.of(UpdateRecord):
+        package = packages.get(record.update)
+        if package is None or record.host != host or record.result != "reboot-pending" or record.restart is False:
+            continue
+        judged = after_restart(package, version_of(run, package))
+        told = {"result": judged.result, "verified_by": judged.proof, "remark": judged.remark or record.remark}
+        run.journal.replace(record, record.model_copy(update=told))
+
+
+def write(run: Run, package: FileBorne, started: datetime, judged: Judgement) -> UpdateRecord:
+    """Write down what became of a package, in the place of what was known of it before."""
+    tell("install", package.on, f"{package.name}: {judged.result}{f' ({judged.remark})' if judged.remark else ''}")
+    unsigned = f"run without a signature: {package.unsigned}" if package.unsigned else None
+    record = UpdateRecord(
+        host=package.on,
+        update=package.name,
+        kb=package.kb if isinstance(package, MsuPackage) else None,
+        title=package.name,
+        kind=package.kind,
+        result=judged.result,
+        hresult=judged.code,
+        remark=judged.remark or (unsigned if judged.result in {"installed", "reboot-pending"} else None),
+        started=started,
+        ended=datetime.now(UTC),
+        verified_by=judged.proof,
+        restart=judged.restart,
+    )
+    for earlier in run.journal.of(UpdateRecord):
+        if (earlier.host, earlier.update) == (record.host, record.update):
+            run.journal.replace(earlier, record)
+            return record
+    return run.journal.write(record)

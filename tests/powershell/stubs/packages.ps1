@@ -1,0 +1,132 @@
+#Requires -Version 5.1
+# Running installers: a package is a file whose last line is JSON ({"installs": {"product", "key", "version", "files", "hotfix",
+# "registry"}, "signer", "in_use": [pools]}); packages.json may say {"codes": [...], "installs": true, "forks": looks,
+# "hangs": true, "lies": true}. What was run goes to setup.log.
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+function Write-StubProduct {
+    # What an installer leaves behind.
+    param($Installs)
+    $key = Get-StubValue -State $Installs -Name 'key'
+    if ($null -ne $key) {
+        $open = [Microsoft.Win32.Registry]::LocalMachine.CreateSubKey("SOFTWARE\Microsoft\Windows\CurrentVersion\Uninstall\$key")
+        $open.SetValue('DisplayName', $Installs.product)
+        $open.SetValue('DisplayVersion', $Installs.version)
+        $open.Close()
+    }
+    $files = Get-StubValue -State $Installs -Name 'files'
+    if ($null -ne $files) {
+        foreach ($file in @($files.PSObject.Properties)) {
+            $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($file.Name))
+            [IO.File]::WriteAllText($file.Name, $file.Value)
+        }
+    }
+    $keys = Get-StubValue -State $Installs -Name 'registry'
+    if ($null -ne $keys) {
+        foreach ($one in @($keys.PSObject.Properties)) {
+            $open = [Microsoft.Win32.Registry]::LocalMachine.CreateSubKey($one.Name)
+            foreach ($value in @($one.Value.PSObject.Properties)) { $open.SetValue($value.Name, $value.Value) }
+            $open.Close()
+        }
+    }
+    $hotfix = Get-StubValue -State $Installs -Name 'hotfix'
+    if ($null -ne $hotfix) {
+        $cim = Read-StubState -Name 'cim.json'
+        $known = @(Get-StubValue -State $cim -Name 'Win32_QuickFixEngineering' | Where-Object { $null -ne $_ })
+        $cim.PSObject.Properties.Remove('Win32_QuickFixEngineering')
+        Add-Member -InputObject $cim -MemberType NoteProperty -Name 'Win32_QuickFixEngineering' -Value @($known + [pscustomobject]@{ HotFixID = $hotfix })
+        Write-StubState -Name 'cim.json' -Value $cim
+    }
+}
+
+function Write-StubProcess {
+    # The child that an installer leaves behind, or none.
+    param([AllowEmptyCollection()][object[]]$Processes)
+    $cim = Read-StubState -Name 'cim.json'
+    $cim.PSObject.Properties.Remove('Win32_Process')
+    Add-Member -InputObject $cim -MemberType NoteProperty -Name 'Win32_Process' -Value @($Processes)
+    Write-StubState -Name 'cim.json' -Value $cim
+}
+
+class PackageStubProcess {
+    [int]$Id = 4242
+    [string]$ProcessName
+    [bool]$HasExited
+    [object]$ExitCode
+    [object]$Handle = 1
+    [int]$Looks
+    [object]$Installs
+    [void] Refresh() {
+        if ($this.Looks -le 0) { return }
+        $this.Looks--
+        if ($this.Looks -eq 0) {
+            Write-StubProcess -Processes @()
+            if ($null -ne $this.Installs) { Write-StubProduct -Installs $this.Installs }
+        }
+    }
+}
+
+function Start-StubInstaller {
+    param([string]$FilePath, [string[]]$ArgumentList)
+    $line = "$FilePath $($ArgumentList -join ' ')"
+    [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "$line`n")
+    $file = $FilePath
+    if ($line -match '"(?<file>[^"]+)"') { $file = $Matches.file }
+    $package = Read-StubPackage -Path $file
+    if ($null -eq $package) {
+        throw (New-Object InvalidOperationException('This command cannot be run due to the error: The specified executable is not a valid application for this OS platform.'))
+    }
+    $fault = Read-StubState -Name 'packages.json'
+    $made = [PackageStubProcess]::new()
+    $made.ProcessName = [IO.Path]::GetFileNameWithoutExtension(@($FilePath -split '\\')[-1])
+    if (Get-StubValue -State $fault -Name 'hangs') { return $made }
+    $codes = @(Get-StubValue -State $fault -Name 'codes' | Where-Object { $null -ne $_ })
+    if ($codes.Count -gt 0) {
+        $code = [int]$codes[0]
+        $fault.codes = @($codes | Select-Object -Skip 1)
+        Write-StubState -Name 'packages.json' -Value $fault
+    }
+    else {
+        $code = 0
+        $pools = Get-StubValue -State (Read-StubState -Name 'iis.json') -Name 'pools'
+        foreach ($pool in @(Get-StubValue -State $package -Name 'in_use' | Where-Object { $null -ne $_ })) {
+            $known = $null
+            if ($null -ne $pools) { $known = Get-StubValue -State $pools -Name $pool }
+            if ($null -ne $known -and $known.state -eq 'Started') { $code = 1603 }
+        }
+    }
+    if ($line -match '/l\*v "(?<log>[^"]+)"') {
+        $told = @('=== Verbose logging started ===', "Property(S): ProductName = $($package.installs.product)", "Property(S): ProductVersion = $($package.installs.version)")
+        if ($code -eq 1603) { $told += @("Product: $($package.installs.product) -- Error 1306. Another application has exclusive access to a file.", 'Action ended: InstallFinalize. Return value 3.') }
+        $told += @("MainEngineThread is returning $code", '=== Verbose logging stopped ===')
+        [IO.File]::WriteAllText($Matches.log, (($told -join "`r`n") + "`r`n"), [Text.Encoding]::Unicode)
+    }
+    $works = ($code -in @(0, 3010, 1641) -or (Get-StubValue -State $fault -Name 'installs')) -and -not (Get-StubValue -State $fault -Name 'lies')
+    $made.HasExited = $true
+    $made.ExitCode = $code
+    $looks = Get-StubValue -State $fault -Name 'forks'
+    if ($null -ne $looks) {
+        $made.Looks = $looks
+        $now = [datetime]::UtcNow.ToString('yyyy-MM-ddTHH:mm:ssZ', [Globalization.CultureInfo]::InvariantCulture)
+        Write-StubProcess -Processes @([pscustomobject]@{ ProcessId = 4243; ParentProcessId = 4242; Name = 'setup.tmp'; CreationDate = $now })
+        if ($works) { $made.Installs = $package.installs }
+    }
+    elseif ($works) { Write-StubProduct -Installs $package.installs }
+    $made
+}
+
+# A file's own version stands in the last line too: {"file_version": [8, 6, 0, 0]}.
+function Get-Item {
+    param([string[]]$LiteralPath, [switch]$Force)
+    $real = Get-Command -Name 'Get-Item' -CommandType Cmdlet
+    $item = & $real -LiteralPath $LiteralPath[0] -Force:$Force
+    if ($item -is [IO.FileInfo]) {
+        $told = Read-StubPackage -Path $LiteralPath[0]
+        $numbers = @(0, 0, 0, 0)
+        if ($null -ne $told -and $null -ne (Get-StubValue -State $told -Name 'file_version')) { $numbers = $told.file_version }
+        $info = [pscustomobject]@{ FileMajorPart = $numbers[0]; FileMinorPart = $numbers[1]; FileBuildPart = $numbers[2]; FilePrivatePart = $numbers[3] }
+        return [pscustomobject]@{ VersionInfo = $info; Attributes = $item.Attributes }
+    }
+    $item
+}
