@@ -101,6 +101,7 @@ class Host:
         with self.edit("cim.json") as cim:
             for system in cim.get("Win32_OperatingSystem", []):
                 system["LastBootUpTime"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            cim.pop("Win32_Process", None)
         with self.edit("services.json") as services:
             wanted = _started_at_boot(services)
             for name, service in services.items():

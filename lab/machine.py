@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab.host import Host
+from lab.scripts.setup_files import write_instance
 from lab.spec import HostSpec, LabSpec
 
 GIB = 1 << 30
@@ -26,6 +27,10 @@ def furnish(host: Host, machine: HostSpec, spec: LabSpec, chance: random.Random)
         host, "drives.json", {letter: {"size": size * GIB, "free": size * GIB // 2} for letter, size in drives.items()}
     )
     _write(host, "registry.json", {"HKLM": _registry(machine)})
+    if "mssql" in machine.roles:
+        write_instance(host, "MSSQLSERVER", spec.sql_version)
+        for name, build in spec.other_instances.items():
+            write_instance(host, name, build)
     _write(host, "cim.json", _cim(machine, booted))
     _write(host, "services.json", _services(machine, spec))
     _write(host, "updates.json", {"reboot_pending": False, "updates": [update.state() for update in machine.updates]})
@@ -112,6 +117,12 @@ def _services(machine: HostSpec, spec: LabSpec) -> dict[str, Any]:
     if "mssql" in machine.roles:
         services["MSSQLSERVER"] = service(display="SQL Server (MSSQLSERVER)")
         services["SQLSERVERAGENT"] = service("Automatic", "MSSQLSERVER", display="SQL Server Agent (MSSQLSERVER)")
+        services["SQLWriter"] = service(display="SQL Server VSS Writer")
+        # Started by hand, as some do: no boot starts it again.
+        services["MsDtsServer150"] = service("Manual", display="SQL Server Integration Services 15.0")
+        services["SQLServerReportingServices"] = service(display="SQL Server Reporting Services")
+        services["SQLBrowser"] = service("Disabled", display="SQL Server Browser", running=False)
+        services |= {f"MSSQL${name}": service(display=f"SQL Server ({name})") for name in spec.other_instances}
     if "iis" in machine.roles:
         services["WAS"] = service("Manual", display="Windows Process Activation Service")
         services["W3SVC"] = service("Automatic", "WAS", display="World Wide Web Publishing Service")

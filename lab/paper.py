@@ -113,6 +113,7 @@ def estate(spec: LabSpec, addresses: dict[str, str], share: Path, downloads: str
                 "credentials": "sql-acme",
                 "databases": list(spec.databases),
                 "agent_jobs": {"hold": list(spec.agent_jobs)},
+                "script_upgrade": "3m",
             }
         },
         "engageip": {"host": app, "folder": INSTALLATION, "services": list(spec.services), "sites": sites},
@@ -162,6 +163,7 @@ def _package(spec: LabSpec, sql: str, share: Path) -> dict[str, Any]:
         "sha256": hashlib.sha256((share / "packages" / spec.package.file).read_bytes()).hexdigest(),
         "build": spec.package.build,
         "kb": spec.package.kb,
+        "deadline": "10m",
     }
 
 

@@ -161,6 +161,8 @@ class LabSpec:
     files: tuple[FileSpec, ...] = ()
     """Packages for the host that runs EngageIP, in their order."""
     sql_version: str = "15.0.4355.3"
+    other_instances: dict[str, str] = field(default_factory=dict)
+    """Further engines that the SQL Server host's registry knows, and their builds; nothing answers there."""
     bucket: str = "acme-backups"
     working_folder: str = r"D:\Work"
     https: bool = False
@@ -213,4 +215,6 @@ PRESETS: dict[str, LabSpec] = {
     "single": LabSpec(
         "acme-single", (HostSpec("all01", ("mssql", "iis", "app"), (CUMULATIVE, DOTNET, SQL_GDR, DEFENDER)),)
     ),
+    # An instance that has had security fixes alone until now, and another one beside it.
+    "gdr": LabSpec("acme-gdr", (_SQL01, _WEB01), sql_version="15.0.2101.7", other_instances={"REPORTS": "15.0.4123.1"}),
 }

@@ -194,6 +194,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
+    "bool_type": "true or false",
     "tuple_type": "a list",
     "list_type": "a list",
     "dict_type": "a mapping",

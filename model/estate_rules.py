@@ -6,6 +6,7 @@ at once. A rule therefore trusts no shape: it looks only at what has the form it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any, get_args
@@ -15,6 +16,7 @@ from model.hints import did_you_mean, shown
 from model.order import DependencyCycle, default_dependencies, waves
 from model.package_rules import PACKAGE_RULES, credentials_kind
 from model.parts import SYSTEM_DATABASES, Role
+from model.sql.branches import level_of
 from model.words import split_url, url_port
 
 Found = Iterator[tuple[Path, str]]
@@ -297,6 +299,18 @@ def _update_source(data: Any) -> Found:
         )
 
 
+def _branches_agree(data: Any) -> Found:
+    for path, package in _each(data, "updates/packages/*"):
+        build = package.get("build") if isinstance(package, dict) else None
+        if not isinstance(build, str) or not re.fullmatch(r"\d{1,5}(\.\d{1,5}){3}", build, re.ASCII):
+            continue
+        level, word = level_of(build), package.get("branch")
+        is_cu = level is not None and level.branch == "cu"
+        if level is None or word not in ("gdr", "cu", "leave-gdr") or is_cu == (word != "gdr"):
+            continue
+        yield (*path, "branch"), f"{build} is {level}, so {word} is not true of it; correct it, or leave it out"
+
+
 def _kbs_agree(data: Any) -> Found:
     def number(value: Any) -> str:
         return str(value).strip().upper().removeprefix("KB")
@@ -335,6 +349,7 @@ _RULES: tuple[Rule, ...] = (
     _private_checks,
     _one_kind_each,
     _off_the_servers,
+    _branches_agree,
     _kbs_agree,
     _something_must,
     _update_source,

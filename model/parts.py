@@ -112,6 +112,12 @@ class SqlInstance(Part):
         description="What happens to SQL Server Agent's jobs while the estate is quiet.",
         examples=[{"hold": ["EngageIP nightly rating"]}],
     )
+    script_upgrade: Duration = Field(
+        default=timedelta(minutes=30),
+        title="Script upgrade",
+        description="How long the scripts of a patch may take at the instance's first start; nobody but administrators can log in meanwhile.",
+        examples=["30m"],
+    )
 
     @property
     def backup_databases(self) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ class PlanStep(Record):
     build: str | None = None
     alone: bool = False
     """Installed apart from all others: servicing stacks, exclusive updates."""
+    note: str = ""
+    """What the hosts said of it just now: for people, and no part of what is approved."""
 
     @property
     def is_windows_update(self) -> bool:
@@ -56,7 +58,8 @@ class PlanStep(Record):
 
     def __str__(self) -> str:
         on = f"{self.host}: " if self.host else ""
-        return f"{on}{self.subject}" + (f" ({self.detail})" if self.detail else "")
+        told = "; ".join(filter(None, (self.detail, self.note)))
+        return f"{on}{self.subject}" + (f" ({told})" if told else "")
 
 
 class Refusal(Record):
@@ -91,7 +94,9 @@ class Plan(Record):
     @property
     def hash(self) -> str:
         """SHA-256 of the steps as canonical JSON: what a person approves, and what is then done."""
-        content = self.model_dump(mode="json", exclude={"refused", "approval"})
+        content = self.model_dump(
+            mode="json", exclude={"refused": True, "approval": True, "steps": {"__all__": {"note": True}}}
+        )
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -148,8 +153,14 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"    - {refusal.host}: {refusal.title} ({refusal.reason})"
 
 
-def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] | None) -> Plan:
+def plan_of(
+    estate: Estate,
+    pending: Mapping[str, Sequence[FoundUpdate] | None] | None,
+    notes: Mapping[str, str] | None = None,
+) -> Plan:
     """What patching this estate would do; ``pending`` is what the last scan found on each host, None without a scan.
+
+    ``notes`` tells what is to be known of a package, by its name: that it is not needed, or what else it touches.
 
     The same estate and the same findings, in whatever order a scan told them, make the same plan.
     """
@@ -159,7 +170,7 @@ def plan_of(estate: Estate, pending: Mapping[str, Sequence[FoundUpdate] | None] 
         for host in hosts:
             told = None if pending is None else pending.get(host, ())
             found = None if told is None else sorted(told, key=lambda u: (u.title, u.id, u.revision))
-            steps += _installs(estate, host, wave, found)
+            steps += _installs(estate, host, wave, found, notes or {})
             judged = admit(found or (), estate.updates)
             refused += [Refusal(host=host, title=str(a.update), reason=a.reason) for a in judged if not a.admitted]
     steps += [*_restarts(estate), *_upgrades(estate), *_checks(estate), *_reopening(estate)]
@@ -218,10 +229,12 @@ def _backups(estate: Estate) -> Iterator[PlanStep]:
         )
 
 
-def _installs(estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate] | None) -> Iterator[PlanStep]:
+def _installs(
+    estate: Estate, host: str, wave: int, found: Sequence[FoundUpdate] | None, notes: Mapping[str, str]
+) -> Iterator[PlanStep]:
     for package in estate.updates.packages:
         if package.on == host and not isinstance(package, EngageIPUpgrade):
-            yield _package(package, "install", wave)
+            yield _package(package, "install", wave).model_copy(update={"note": notes.get(package.name, "")})
     if found is None:
         wanted = ", ".join(estate.updates.classifications)
         yield PlanStep(

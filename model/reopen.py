@@ -67,6 +67,12 @@ def begun_on(quiesces: Mapping[str, Mapping[str, Any]]) -> Begun:
     return Begun(frozenset(installs), builds, upgrades)
 
 
+def patches_begun(quiesce: Mapping[str, Any]) -> tuple[str, ...]:
+    """The builds that the SQL Server patches begun under this quiesce were to bring, in their order."""
+    sections = [section for section in quiesce.get("held") or {} if section.startswith(_SQL_PATCH)]
+    return tuple(sorted((section.removeprefix(_SQL_PATCH) for section in sections), key=Build.parse))
+
+
 @dataclass(frozen=True)
 class Reopening:
     """For each site on each node, and for the billing services: None to open, else why not."""

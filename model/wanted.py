@@ -10,7 +10,7 @@ from pydantic import Field
 from model.packages import EngageIPUpgrade, ExePackage, MsiPackage, MsuPackage, PowerShellStep
 from model.parts import Part
 from model.update_words import WINDOWS_UPDATE, Size, TitlePattern, UpdateSource, is_folder
-from model.words import AnyPath, BlockName, Build, Distinct, Duration, HostName, Kb, Label, Sha256
+from model.words import AnyPath, BlockName, Build, Distinct, Duration, HostName, Kb, Label, Sha256, Switch
 
 Classification = Literal[
     "security", "critical", "rollups", "service-packs", "servicing-stacks", "updates", "feature-packs", "tools"
@@ -19,6 +19,7 @@ CLASSIFICATIONS: tuple[str, ...] = get_args(Classification)
 Severity = Literal["critical", "important", "moderate", "low"]
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 """Of Microsoft's security ratings (MsrcSeverity), the worst first."""
+SqlBranch = Literal["gdr", "cu", "leave-gdr"]
 
 
 class MssqlPatch(Part):
@@ -46,8 +47,38 @@ class MssqlPatch(Part):
     arguments: tuple[Label, ...] = Field(
         default=(),
         title="Arguments",
-        description="Further setup arguments, besides /quiet, /IAcceptSQLServerLicenseTerms, /Action=Patch and /InstanceName.",
+        description="Further arguments of setup.exe, besides /quiet, /IAcceptSQLServerLicenseTerms, /Action=Patch and /InstanceName or /AllInstances.",
         examples=[["/SkipRules=RebootRequiredCheck"]],
+    )
+    min_build: Build | None = Field(
+        default=None,
+        title="Smallest build before",
+        description="What the instance must have first (a service pack), where this version of the program does not know it by itself.",
+        examples=["13.0.6300.2"],
+    )
+    branch: SqlBranch | None = Field(
+        default=None,
+        title="Branch",
+        description="leave-gdr: it is a CU, and an instance that has had security fixes alone (GDR) may leave that line; only uninstalling leads back. gdr, cu: what it is, where its build does not tell.",
+        examples=["leave-gdr"],
+    )
+    all_instances: Switch = Field(
+        default=False,
+        title="All instances",
+        description="Patch every instance of this version on the host, also those that this file does not name: they restart too, and their databases are not backed up.",
+        examples=[True],
+    )
+    publisher: Label = Field(
+        default="Microsoft Corporation",
+        title="Publisher",
+        description="Who must have signed it (CN or O of the certificate); signed by anybody else, it does not run.",
+        examples=["Microsoft Corporation"],
+    )
+    deadline: Duration = Field(
+        default=timedelta(hours=2),
+        title="Deadline",
+        description="How long setup may take. One that takes longer is never killed: it is left to a person, behind the maintenance page.",
+        examples=["2h"],
     )
     credentials: BlockName | None = Field(
         default=None,

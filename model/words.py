@@ -317,6 +317,7 @@ Kb = Annotated[str, BeforeValidator(kb_name)]
 Sha256 = Annotated[_Text, AfterValidator(_sha256)]
 Url = Annotated[_Text, AfterValidator(_url)]
 Number = Annotated[int, Strict()]
+Switch = Annotated[bool, Strict()]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),

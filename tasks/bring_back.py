@@ -22,11 +22,11 @@ from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
-from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, reopening
+from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, patches_begun, reopening
 from tasks import checks, engageip_upgrade, lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_patch import must_be_whole, ways_back
+from tasks.sql_aftermath import must_be_whole, setup_facts, start_what_ran, ways_back
 from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
 
 Held = dict[str, dict[str, Any]]
@@ -155,7 +155,7 @@ def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str]
     """
 
     def settled(host: str) -> None:
-        while waits_for := _unsettled(run, host):
+        while waits_for := _unsettled(run, host, held[host]):
             if time.monotonic() > deadline:
                 raise Stopped.because("bring back", f"{host}: {waits_for} still goes on")
             tell("bring back", host, f"waiting for {waits_for} to end")
@@ -168,7 +168,7 @@ def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str]
     return {host: said(trouble) for host, trouble in troubles.items() if host not in away}, away
 
 
-def _unsettled(run: Run, host: str) -> str | None:
+def _unsettled(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
     """What has been begun on the host and has not come to its end; None where nothing has."""
     asked = run.hosts[host].run("Get-RebootState", intent="")["asked"]
     if asked and is_going_down(run.hosts[host].run("Get-RebootState", intent=asked["intent"])):
@@ -177,6 +177,9 @@ def _unsettled(run: Run, host: str) -> str | None:
         facts = JobFacts.model_validate(known)
         if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
             return f"job {facts.id}"
+    if patches_begun(quiesce):
+        for process in setup_facts(run, host).running:
+            return f"{process.name} of SQL Server setup (process {process.id})"
     return None
 
 
@@ -270,14 +273,27 @@ def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -
                 with suppress(Stopped):  # whether it has come up, and why not, is for await_sql to say
                     _start(run, host, [engine, *([agent] if before.agent else [])])
             running = readiness.await_sql(
-                run, host, deadline, known=readiness.Before(agent=before.agent), stop=run.over
+                run,
+                host,
+                deadline,
+                known=readiness.Before(agent=before.agent),
+                scripts=host in begun.builds,
+                stop=run.over,
             )
             must_be_whole(run, host, held.get(host) or {}, running)
+            _tell_of_services(run, host, start_what_ran(run, host))
         except (Stopped, HostError, SqlServerError) as trouble:
             run.heed(trouble)
             problems[host] = said(trouble)
     must_be_ours(run)
     return problems
+
+
+def _tell_of_services(run: Run, host: str, down: Mapping[str, str]) -> None:
+    """Services of SQL Server that ran before and do not start (Reporting Services): told, and no reason to stay closed."""
+    for name, why in down.items():
+        check = f"service {name} runs as before"
+        run.journal.write(CheckRecord(name=check, host=host, severity="should", status="failed", detail=why))
 
 
 def _refresh_sites(run: Run, held: Held) -> None:

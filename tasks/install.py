@@ -18,7 +18,8 @@ from tasks.jobs import is_begun
 from tasks.packages import install_package, package_job, verify_packages
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_patch import install_sql_patch, sql_patch_job
+from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
+from tasks.sql_patch import last_record as last_patch
 from tasks.step import step
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
@@ -64,18 +65,33 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]) -> Installed:
     """Install exactly these updates of the plan on ``host``: packages first, then Windows updates.
 
-    Raises Stopped where a SQL Server patch has failed, JobFailed where a package is not what was approved; any other
-    that fails is a record, and of Windows' own the rescan decides.
+    What setup of SQL Server would refuse before a restart is left for the next round. Raises Stopped where a SQL Server
+    patch has failed, JobFailed where a package is not what was approved; any other that fails is a record, and of Windows'
+    own the rescan decides.
     """
     packages = _packages(run, host)
-    records = [_install(run, packages[s.update], round_number) for s in steps if s.update in packages]
+    records: list[UpdateRecord] = []
+    held = False
+    for package in (packages[s.update] for s in steps if s.update in packages):
+        if held and isinstance(package, MssqlPatch):
+            continue
+        records.append(_install(run, package, round_number))
+        if isinstance(package, MssqlPatch):
+            held = wants_restart_first(records[-1]) or _waits_before_setup(run, host)
     windows = [s for s in steps if s.update not in packages]
-    if windows:
+    if windows and not any(map(wants_restart_first, records)):
         records += install_windows_updates(run, host, round_number, windows)
     if any(record.restart for record in records):
         return Installed(tuple(records), restart=True)  # it may be going down by itself: nothing more is asked
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
-    return Installed(tuple(records), restart_due(records, facts.pending_reboot))
+    due = restart_due(records, facts.pending_reboot) or any(map(wants_restart_first, records))
+    return Installed(tuple(records), due)
+
+
+def _waits_before_setup(run: Run, host: str) -> bool:
+    """Whether SQL Server setup would refuse to begin now."""
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
+    return pending_verdict(facts.pending_reboot, before_sql_setup=True).due
 
 
 def _install(run: Run, package: Package, round_number: int) -> UpdateRecord:
@@ -105,7 +121,9 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
         unlocked, later = newcomers(plan, host, rescan, run.estate.updates)
         _note_later(run, host, round_number, [each.update for each in later])
         windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]
-        again = tuple(
+        known = _packages(run, host)
+        patches = [each for each in plan.of("install", host) if isinstance(known.get(each.update), MssqlPatch)]
+        again = tuple(wanted for wanted in patches if _patch_again(run, host, wanted)) + tuple(
             wanted
             for wanted in (*windows, *unlocked)
             if rescan.offers(wanted.update or "", wanted.revision)
@@ -115,6 +133,12 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
             todo[host] = again
         _verify_packages(run, host)
     return todo
+
+
+def _patch_again(run: Run, host: str, wanted: PlanStep) -> bool:
+    """Whether a SQL Server patch has not been tried yet, or waits for the restart that setup wanted first."""
+    tried = last_patch(run, host, wanted.update or "")
+    return tried is None or wants_restart_first(tried)
 
 
 def _note_later(run: Run, host: str, round_number: int, updates: Sequence[FoundUpdate]) -> None:
@@ -132,11 +156,15 @@ def _note_later(run: Run, host: str, round_number: int, updates: Sequence[FoundU
 
 def _verify_packages(run: Run, host: str) -> None:
     for record in run.journal.of(UpdateRecord):
-        if record.host == host and record.kind == "mssql-patch" and record.verified_by is None:
+        if (
+            record.host == host
+            and record.kind == "mssql-patch"
+            and record.result != "failed"
+            and not record.verified_by
+        ):
             # Ready with at least the build of the patch: its restart was waited for until then.
             with suppress(SqlServerError):
-                proof = f"build {run.sql[host].facts().build}"
-                run.journal.replace(record, record.model_copy(update={"verified_by": proof}))
+                run.journal.replace(record, record.model_copy(update={"verified_by": proof(run, record)}))
     packages = _packages(run, host).values()
     verify_packages(run, host, {p.name: p for p in packages if not isinstance(p, MssqlPatch)})
 

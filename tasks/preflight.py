@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 
 from blocks.web import WebError
 from blocks.winrm.errors import HostError
+from model.estate import MssqlPatch
 from model.outcome import Problem, Stopped
 from model.preflight import estate_problems, host_problems, sql_problems
 from model.records import HostFacts
+from model.sql.applicability import missing, patches_of_host, shared_with
 from model.sql.facts import SqlFacts
 from model.verdicts import judge_http
 from model.window import may_start
 from tasks.progress import tell
 from tasks.run import Run
+from tasks.sql_aftermath import setup_facts
 from tasks.step import step
 
 
@@ -23,7 +26,10 @@ def look_at_host(run: Run, host: str) -> HostFacts:
     services = [*run.estate.services_on(host)]
     if host in run.estate.hosts_with("iis"):
         services += ["W3SVC", "WAS"]
-    return HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=services))
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=services))
+    if host in run.sql:
+        run.setup[host] = setup_facts(run, host)
+    return facts
 
 
 @step("look at SQL Server of {host}")
@@ -77,8 +83,25 @@ def judge(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]
         *(problem for facts in hosts for problem in host_problems(run.estate, facts, datetime.now(UTC))),
         *(problem for host, facts in instances for problem in sql_problems(run.estate, host, facts)),
     ]
+    for host, facts in instances:
+        found += _judge_patches(run, host, facts) if host in run.setup else ()
     if unanswered or found:
         raise Stopped("preflight", [*unanswered, *map(Problem, found)])
+
+
+def _judge_patches(run: Run, host: str, facts: SqlFacts) -> list[str]:
+    """What speaks against the SQL Server patches of a host; what is to be known of the others is kept for the plan."""
+    patches = [each for each in run.estate.updates.packages if isinstance(each, MssqlPatch) and each.on == host]
+    instance, setup = run.estate.sql[host].instance, run.setup[host]
+    fits = patches_of_host(patches, instance, facts.build, facts.edition, setup)
+    for patch in patches:
+        verdict = fits[patch.name]
+        note = verdict.why if verdict.state == "not-needed" else shared_with(patch, instance, setup)
+        if note and verdict.state != "refused":
+            run.notes[patch.name] = f"not needed: {note}" if verdict.state == "not-needed" else note
+            tell("preflight", host, f"{patch.name}: {run.notes[patch.name]}")
+    verdicts = [missing(instance, setup), *fits.values()]
+    return list(dict.fromkeys(f"{host}: {each.why}" for each in verdicts if each and each.state == "refused"))
 
 
 def must_be_in_window(run: Run) -> None:

@@ -16,6 +16,7 @@ from model.gate import CLOCK_TOLERANCE
 from model.outcome import Stopped
 from model.records import HostFacts
 from model.reopen import SQL_BEFORE
+from model.sql.errorlog import TELLING, ScriptUpgrade, script_upgrade
 from model.sql.patched import SqlBefore
 from model.sql.readiness import Ready, Sample, readiness
 from model.sql.startup import why_it_died
@@ -72,10 +73,12 @@ def await_sql(
     *,
     build: str | None = None,
     known: Before | None = None,
+    scripts: bool = False,
     stop: threading.Event | None = None,
 ) -> str:
     """Wait until the SQL Server of ``host`` is ready (``model.sql.readiness``), and return the build that it runs.
 
+    ``scripts`` says that a patch was begun there: its upgrade scripts must have come to their end, as the ERRORLOG tells.
     ``deadline`` is a moment of ``time.monotonic``. Raises Stopped then, when ``stop`` is set (unsaid: when the run is
     over), and as soon as waiting is of no use: a database that is damaged, an engine that has ended by itself.
     """
@@ -91,13 +94,14 @@ def await_sql(
             build=build,
             start_before=known.start,
             agent=known.agent,
+            scripts=_script_step(run, host) if scripts else None,
         )
         if isinstance(verdict, Ready):
             return verdict.build
         if verdict.waiting_for != said:
             said = verdict.waiting_for
             tell("readiness", host, f"waiting for {said}")
-        died = _died(run, host, since) if samples[-1].waiting else None
+        died = _died(run, host, since, scripts=scripts) if samples[-1].waiting else None
         if died:
             raise Stopped.because("readiness", f"{host}: SQL Server has ended by itself: {died}. {_look(host)}")
         if verdict.hopeless or time.monotonic() > deadline:
@@ -107,12 +111,43 @@ def await_sql(
         _pause(run, host, said, stop)
 
 
+def await_scripts(run: Run, host: str, deadline: float, *, stop: threading.Event | None = None) -> None:
+    """Wait until the engine of ``host`` is through with what its start has begun, whatever its build: no restart cuts it.
+
+    One that is stopped has begun nothing. Raises Stopped as ``await_sql``.
+    """
+    engine = sql_services(run.estate.sql[host].instance)[1]
+    service = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=[engine])).service(engine)
+    if service is not None and service.status != "Stopped":
+        await_sql(run, host, deadline, scripts=True, stop=stop)
+
+
+def _script_step(run: Run, host: str) -> str | None:
+    """The script of an upgrade that goes on; None where none does, or the host does not say."""
+    found = _script_upgrade(run, host)
+    return (found.step or "begun") if found is not None and found.state == "running" else None
+
+
+def _script_upgrade(run: Run, host: str) -> ScriptUpgrade | None:
+    """How far the upgrade scripts of this start are, by the ERRORLOG; None where the host does not say."""
+    instance = run.estate.sql[host].instance
+    try:
+        answer = run.hosts[host].run("Get-SqlErrorLog", instance=instance, pattern=TELLING, deadline=30)
+    except FINAL:
+        raise
+    except HostError:
+        return None
+    return script_upgrade("\n".join(answer["lines"]))
+
+
 def _look(host: str) -> str:
     return f"See its ERRORLOG on {host}."
 
 
-def _died(run: Run, host: str, since: datetime) -> str | None:
+def _died(run: Run, host: str, since: datetime, *, scripts: bool) -> str | None:
     """Why the engine has ended by itself, in the words of its host's event log; None while it may still come up.
+
+    Where upgrade ``scripts`` were to run, the ERRORLOG tells more: the error that the step has met.
 
     Whoever cannot connect learns nothing more from the instance: a start that failed and one that is slow look the same.
     """
@@ -127,7 +162,9 @@ def _died(run: Run, host: str, since: datetime) -> str | None:
         )
     except HostError:
         return None
-    return why_it_died(engine, events_of(answer))
+    why = why_it_died(engine, events_of(answer))
+    upgrade = _script_upgrade(run, host) if why and scripts else None
+    return upgrade.why if upgrade is not None and upgrade.state == "failed" else why
 
 
 def _pause(run: Run, host: str, said: str, stop: threading.Event | None) -> None:

@@ -12,10 +12,11 @@ from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
 from model.reboot import RebootVerdict, reboot_verdict
 from model.records import RestartRecord
-from model.reopen import RESTARTING, begun_on
+from model.reopen import RESTARTING, patches_begun
 from tasks import lease, readiness
 from tasks.progress import tell
 from tasks.run import Run
+from tasks.sql_aftermath import build_by_setup
 from tasks.step import step
 
 _SERVICE_SECONDS = 300
@@ -205,8 +206,10 @@ def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline:
     if host in run.sql:
         quiesce = _quiesce(run, host)
         known = before or readiness.Before(agent=readiness.sql_before(quiesce).agent)
-        build = begun_on({host: quiesce}).builds.get(host)
-        readiness.await_sql(run, host, deadline, build=build, known=known, stop=run.stop)
+        # What setup has left is what must run; a setup that has refused to begin has left what was there.
+        begun = bool(patches_begun(quiesce))
+        build = build_by_setup(run, host) if begun else None
+        readiness.await_sql(run, host, deadline, build=build, known=known, scripts=begun, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
         readiness.await_iis(run, host, deadline, stop=run.stop)
 

@@ -42,7 +42,7 @@ def last_scan(run: Run, host: str) -> tuple[datetime, Scan] | None:
 
 def foresee(run: Run, scans: Mapping[str, tuple[datetime, Scan] | None]) -> Outlook:
     """The plan that the last scans make; where a host was never scanned, nobody knows which updates it wants."""
-    plan = plan_of(run.estate, {host: scan[1].updates if scan else None for host, scan in scans.items()})
+    plan = plan_of(run.estate, {host: scan[1].updates if scan else None for host, scan in scans.items()}, run.notes)
     outlook = Outlook(plan, {host: scan[0] if scan else None for host, scan in scans.items()}, datetime.now(UTC))
     artifacts.plan(run, plan, outlook)
     run.journal.write(plan)
@@ -54,7 +54,7 @@ def plan_now(run: Run, found: Mapping[str, Scan]) -> Plan:
     problems = list(source_problems(run.estate.updates, found))
     if problems:
         raise Stopped("review", [Problem(text) for text in problems])
-    return plan_of(run.estate, {host: scan.updates for host, scan in found.items()})
+    return plan_of(run.estate, {host: scan.updates for host, scan in found.items()}, run.notes)
 
 
 @step("freeze the plan")

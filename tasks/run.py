@@ -35,6 +35,7 @@ from model.lease import Holder
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
 from model.scan import Build
+from model.sql.facts import SetupFacts
 
 ESTATE_STORE_BLOCK = "estates"
 ESTATES_VARIABLE = "BILLPATCH_ESTATES"
@@ -81,6 +82,10 @@ class Run:
         """Each host as preflight found it."""
         self.builds: dict[str, Build] = {}
         """The build of Windows that each host had when it was last judged: what a cumulative update must raise."""
+        self.setup: dict[str, SetupFacts] = {}
+        """What SQL Server's setup has left on each host of it, as preflight found it."""
+        self.notes: dict[str, str] = {}
+        """What the plan tells of a package besides itself, by its name."""
         self.poll = float(os.environ.get(POLL_VARIABLE, "5"))
         """Seconds between two looks at something that is waited for."""
         self.journal = Journal()

@@ -1,50 +1,94 @@
-"""A SQL Server patch: setup as a job on the host, and its effect judged by builds, never by an exit code.
-
-Also what is left of one that was begun: whole, or half-patched, and then the way back.
-"""
+"""A SQL Server patch: setup as a job on the host, and its effect judged by builds and Summary.txt, never by an exit code."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from model.estate import MssqlPatch
+from model.gate import CLOCK_TOLERANCE
 from model.hresults import Meaning, sql_setup_meaning
 from model.outcome import Stopped
-from model.records import BackupRecord, UpdateRecord
-from model.reopen import begun_on, sql_patch_section
-from model.sql.builds import at_least
-from model.sql.patched import SqlBefore, half_patched, way_back
-from tasks import readiness
-from tasks.jobs import Job, OutcomeUnknown, is_begun, run_job
+from model.reboot import pending_verdict
+from model.records import BackupRecord, HostFacts, UpdateRecord
+from model.reopen import sql_patch_section
+from model.sql.applicability import patches_of_host
+from model.sql.builds import Build, at_least
+from model.sql.facts import SetupFacts
+from model.sql.summary import Summary, newest_patch
+from model.words import duration_text
+from tasks import readiness, sql_aftermath
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
 from tasks.progress import tell
 from tasks.run import Run
 
-_HOUR = 3600.0
+_AROUND_SETUP = 1800.0
+"""Seconds that a job has besides setup's own deadline: for fetching, hashing and unpacking."""
+Result = Literal["installed", "not-needed", "failed", "unknown"]
 
 
 def sql_patch_job(run: Run, package: MssqlPatch) -> Job:
-    """The job that patches an instance. The host pulls the package, and checks its hash before it runs it."""
-    instance = run.estate.sql[package.on].instance
-    parameters: dict[str, Any] = {"path": package.source, "sha256": package.sha256, "instance": instance}
-    if package.arguments:
-        usual = ["/quiet", "/IAcceptSQLServerLicenseTerms", "/Action=Patch", f"/InstanceName={instance}"]
-        parameters["arguments"] = [*usual, *package.arguments]
+    """The job that patches an instance. The host pulls the package, and checks hash and publisher before it runs it."""
+    parameters: dict[str, Any] = {
+        "path": package.source,
+        "sha256": package.sha256,
+        "instance": run.estate.sql[package.on].instance,
+        "publisher": package.publisher,
+        "all_instances": package.all_instances,
+        "arguments": list(package.arguments),
+        "deadline_seconds": int(package.deadline.total_seconds()),
+    }
+    deadline = package.deadline.total_seconds() + _AROUND_SETUP
     login = run.package_login(package)
-    return Job(package.on, "sql-patch", package.name, "Install-SqlPatch", parameters, login, deadline=3 * _HOUR)
+    return Job(package.on, "sql-patch", package.name, "Install-SqlPatch", parameters, login, deadline=deadline)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What is known once setup has ended: its verdict, its own words, and the builds that it has left."""
+
+    meaning: Meaning | None
+    summary: Summary | None
+    setup: SetupFacts
+    instance: str
+
+    @property
+    def build(self) -> str | None:
+        """PatchLevel of the instance."""
+        engine = self.setup.engine(self.instance)
+        return engine.build if engine else None
+
+    @property
+    def explanation(self) -> str:
+        """What Summary.txt says of a failure, in one line; empty where it says nothing."""
+        return self.summary.explain(self.instance) if self.summary else ""
+
+    @property
+    def said(self) -> str:
+        """Setup's answer and its reason, for a message."""
+        if self.meaning is None:
+            answer = "setup was cut off"
+        elif self.explanation and self.meaning.do == "unknown":
+            answer = f"setup answered {self.meaning.hex}"
+        else:
+            answer = f"setup answered {self.meaning}"
+        return f"{answer} ({self.explanation})" if self.explanation else answer
 
 
 def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> UpdateRecord:
     """Patch an instance, unless its build says that it is patched already, and wait until its upgrade scripts are done.
 
-    Raises Stopped where the build that it runs is not the patch's, or the engine does not come up again.
+    A patch for which setup wants a restart first is written down as failed (``wants_restart_first``): it is tried once
+    more, in the round after that restart. Raises Stopped where the build is not the patch's, or the engine does not come
+    up again.
     """
-    host, job = package.on, sql_patch_job(run, package)
-    started = datetime.now(UTC)
-    if not is_begun(run, round_number, job) and at_least(run.sql[host].facts().build, package.build):
-        return _write(run, package, started, "not-needed")
+    host, job, started = package.on, sql_patch_job(run, package), datetime.now(UTC)
+    if not is_begun(run, round_number, job):
+        done = _there_already(run, package)
+        if done:
+            return _write(run, package, started, "not-needed", remark=done)
     # From here on the instance may be half-patched: bring_back reads this on the host, whoever calls it.
     run.hosts[host].run(
         "Set-QuiesceState",
@@ -53,62 +97,169 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
         state="open",
         held={sql_patch_section(package.build): _note(run, package)},
     )
-    try:
-        answer = run_job(run, round_number, job)
-    except OutcomeUnknown as unknown:
-        tell("install", host, f"{unknown}; the build will tell")
-        answer = {"exit_code": None, "build_after": build_by_setup(run, host)}
-    meaning = None if answer["exit_code"] is None else sql_setup_meaning(answer["exit_code"])
-    _must_be_patched(run, package, started, meaning, answer["build_after"])
-    return _write(run, package, started, "installed", meaning)
+    evidence = _evidence(run, package, round_number, job, started)
+    if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _has_build(evidence, package):
+        return _restart_first(run, package, round_number, started, evidence)
+    _must_be_patched(run, package, started, evidence)
+    return _write(run, package, started, "installed", evidence.meaning, remark=_remark(evidence))
+
+
+def wants_restart_first(record: UpdateRecord | None) -> bool:
+    """Whether setup has refused to begin before a restart: the patch is tried again after it."""
+    if record is None or record.kind != "mssql-patch" or record.result != "failed" or record.hresult is None:
+        return False
+    return sql_setup_meaning(record.hresult).do == "reboot"
+
+
+def _there_already(run: Run, package: MssqlPatch) -> str | None:
+    """Why there is nothing to do, by the builds of just now; raises Stopped where the patch does not go on (any more)."""
+    host = package.on
+    instance, facts = run.estate.sql[host].instance, run.sql[host].facts()
+    verdict = patches_of_host([package], instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))[
+        package.name
+    ]
+    if verdict.state == "refused":
+        raise Stopped.because("install", f"{host}: {verdict.why}")
+    return verdict.why if verdict.state == "not-needed" else None
 
 
 def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
-    """What a person needs who finds the instance half-patched, and has nothing but its host."""
+    """What a person needs who finds the instance half-patched, and has nothing but its host; and what ran there."""
     backups = [r for r in run.journal.of(BackupRecord) if r.host == package.on and r.kind == "database"]
     stores: dict[str, str] = {}
     for record in backups:
         stores.setdefault(record.subject, record.path)
-    return {"name": package.name, "source": package.source, "backups": stores}
+    services = [each.name for each in sql_aftermath.setup_facts(run, package.on).services if each.status == "Running"]
+    return {"name": package.name, "source": package.source, "backups": stores, "services": services}
 
 
-def _must_be_patched(
-    run: Run, package: MssqlPatch, started: datetime, meaning: Meaning | None, setup: str | None
-) -> None:
+# What setup did ------------------------------------------------------------------------------------------------------
+
+
+def _evidence(run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime) -> _Evidence:
+    """Run setup, or wait for the one that runs, and gather what it has left; raises Stopped where nothing was run."""
     host, instance = package.on, run.estate.sql[package.on].instance
-    said = f"setup answered {meaning}" if meaning else "setup was cut off"
-    where = f"See Summary.txt of setup on {host}."
-    if setup is None or not at_least(setup, package.build):
-        _write(run, package, started, "failed", meaning)
-        raise Stopped.because(
-            "install", f"{host}: {package.name} failed, {said}. {instance} is still at {setup}. {where}"
-        )
-    if meaning is not None and meaning.do == "done-reboot":
-        return
-    # The scripts of the new build run at the engine's first start; a restart in the middle of them may ruin master.
-    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    code: int | None = None
     try:
-        engine = readiness.await_sql(run, host, deadline, stop=run.stop)
-    except Stopped:
-        _write(run, package, started, "unknown", meaning)
-        raise
-    if not at_least(engine, package.build):
-        _write(run, package, started, "unknown", meaning)
+        answer = run_job(run, round_number, job)
+    except JobFailed as failed:
+        _write(run, package, started, "failed", remark=failed.message)
+        raise Stopped.because("install", f"{host}: {package.name} was not installed: {failed.message}") from None
+    except OutcomeUnknown as unknown:
+        tell("install", host, f"{unknown}; builds and Summary.txt will tell")
+        setup = _once_setup_ended(run, package, started)
+    else:
+        code = answer["exit_code"]
+        if answer["ended"] == "late":
+            _still_runs(run, package, started)
+        setup = sql_aftermath.setup_facts(run, host)
+        setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
+    summary = newest_patch(setup.summaries, package.build)
+    if code is None and summary is not None:
+        code = summary.of(instance).code
+    return _Evidence(None if code is None else sql_setup_meaning(code), summary, setup, instance)
+
+
+def _once_setup_ended(run: Run, package: MssqlPatch, started: datetime) -> SetupFacts:
+    """What setup has left, once it runs no more: it may have outlived the job that was to watch it."""
+    host, deadline = package.on, time.monotonic() + package.deadline.total_seconds()
+    while True:
+        setup = sql_aftermath.setup_facts(run, host, since=started - CLOCK_TOLERANCE)
+        if not setup.running:
+            return setup
+        if time.monotonic() > deadline:
+            _still_runs(run, package, started)
+        tell("install", host, f"waiting for {setup.running[0].name} of SQL Server setup to end")
+        if run.pause(run.stop):
+            raise Stopped.because("install", f"{host}: asked to stop while {setup.running[0].name} of setup still runs")
+
+
+def _still_runs(run: Run, package: MssqlPatch, started: datetime) -> None:
+    """Raise Stopped: nobody kills a setup that may be at work."""
+    _write(run, package, started, "unknown", remark="setup has not ended")
+    raise Stopped.because(
+        "install",
+        f"{package.on}: setup of {package.name} has not ended within {duration_text(package.deadline)}, and still runs. It is "
+        f"left alone: killed at work, it would leave {run.estate.sql[package.on].instance} half-patched. Look at "
+        f"Detail.txt in its newest log folder; once it has ended, run: billpatch recover {run.called}",
+    )
+
+
+def _has_build(evidence: _Evidence, package: MssqlPatch) -> bool:
+    return evidence.build is not None and at_least(evidence.build, package.build)
+
+
+def _restart_first(
+    run: Run, package: MssqlPatch, round_number: int, started: datetime, evidence: _Evidence
+) -> UpdateRecord:
+    """Setup wants a restart before it begins: granted, unless the host comes right from one. Then Stopped is raised."""
+    host = package.on
+    record = _write(run, package, started, "failed", evidence.meaning, remark=f"{evidence.meaning}")
+    before = f"{run.key}.{round_number - 1}"
+    asked = run.hosts[host].run("Get-RebootState", intent=before)["asked"]
+    if asked and asked["intent"] == before:
+        facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
+        signals = pending_verdict(facts.pending_reboot, before_sql_setup=True).signals
         raise Stopped.because(
             "install",
-            f"{host}: {package.name} is half-done, {said}. It has left build {setup}, {instance} runs {engine}. {where}",
+            f"{host}: {package.name} was not installed: setup wants a restart although the host has just been restarted "
+            f"({evidence.said}). What asks for it: {', '.join(signals) or 'none of the usual signals'}. Mend that, then raise "
+            f"the attempt.",
         )
+    return record
+
+
+def _must_be_patched(run: Run, package: MssqlPatch, started: datetime, evidence: _Evidence) -> None:
+    host, instance, setup = package.on, evidence.instance, evidence.build
+    where = f"See Summary.txt of setup on {host}."
+    if setup is None or not at_least(setup, package.build):
+        _write(run, package, started, "failed", evidence.meaning, remark=evidence.said)
+        raise Stopped.because(
+            "install", f"{host}: {package.name} failed, {evidence.said}. {instance} is still at {setup}. {where}"
+        )
+    left = sql_aftermath.left_behind(package, evidence.setup)
+    if left:
+        _write(run, package, started, "unknown", evidence.meaning, remark=evidence.said)
+        raise Stopped.because("install", f"{host}: {package.name} is half-done, {evidence.said}. {left}. {where}")
+    budget = run.estate.sql[host].script_upgrade
+    deadline = time.monotonic() + budget.total_seconds()
+    try:
+        if evidence.meaning is not None and evidence.meaning.do == "done-reboot":
+            # The engine may run the old binaries until then; a restart in the middle of its scripts may ruin master.
+            readiness.await_scripts(run, host, deadline, stop=run.stop)
+            return
+        engine = readiness.await_sql(run, host, deadline, scripts=True, stop=run.stop)
+    except Stopped:
+        _write(run, package, started, "unknown", evidence.meaning, remark=evidence.said)
+        raise
+    if not at_least(engine, package.build) or Build.parse(engine) != Build.parse(setup):
+        _write(run, package, started, "unknown", evidence.meaning, remark=evidence.said)
+        raise Stopped.because(
+            "install",
+            f"{host}: {package.name} is half-done, {evidence.said}. It has left build {setup}, {instance} runs {engine}. {where}",
+        )
+
+
+def _remark(evidence: _Evidence) -> str | None:
+    """What to know of a patch that is installed: what setup said besides that it went well."""
+    if evidence.meaning is None:
+        return "setup was cut off; the builds tell that it is installed"
+    if evidence.meaning.do in {"done", "done-reboot"}:
+        return evidence.explanation or None
+    return evidence.said
 
 
 def _write(
     run: Run,
     package: MssqlPatch,
     started: datetime,
-    result: Literal["installed", "not-needed", "failed", "unknown"],
+    result: Result,
     meaning: Meaning | None = None,
+    *,
+    remark: str | None = None,
 ) -> UpdateRecord:
-    tell("install", package.on, f"{package.name}: {result}")
-    remark = None if meaning is None or meaning.do in {"done", "done-reboot"} else str(meaning)
+    """Write the record in the place of one that tells of an earlier round."""
+    tell("install", package.on, f"{package.name}: {result}{f' ({remark})' if remark else ''}")
     record = UpdateRecord(
         host=package.on,
         update=package.name,
@@ -121,38 +272,20 @@ def _write(
         started=started,
         ended=datetime.now(UTC),
     )
-    return run.journal.write(record)
+    earlier = last_record(run, package.on, package.name)
+    if earlier is None:
+        return run.journal.write(record)
+    run.journal.replace(earlier, record)
+    return record
 
 
-# What is left of one -------------------------------------------------------------------------------------------------
+def last_record(run: Run, host: str, name: str) -> UpdateRecord | None:
+    """The newest record of a patch on a host; None where it was not tried."""
+    same = [r for r in run.journal.of(UpdateRecord) if (r.host, r.update, r.kind) == (host, name, "mssql-patch")]
+    return same[-1] if same else None
 
 
-def build_by_setup(run: Run, host: str) -> str | None:
-    """The build that setup has left in the registry; None where it knows no such instance."""
-    build: str | None = run.hosts[host].run("Get-SqlBuild", instance=run.estate.sql[host].instance)["build"]
-    return build
-
-
-def must_be_whole(run: Run, host: str, quiesce: Mapping[str, Any], engine: str) -> None:
-    """Raise Stopped where a patch was begun under ``quiesce`` and the instance, which runs ``engine``, is not whole."""
-    wanted = begun_on({host: quiesce}).builds.get(host)
-    if wanted is None:
-        return
-    why = half_patched(readiness.sql_before(quiesce).build, wanted, build_by_setup(run, host), engine)
-    if why is not None:
-        instance = run.estate.sql[host].instance
-        raise Stopped.because(
-            "bring back", f"{host}: {instance} is half-patched: {why}. See Summary.txt of setup on {host}."
-        )
-
-
-def ways_back(run: Run, host: str, quiesce: Mapping[str, Any] | None, problem: str) -> tuple[str, ...]:
-    """What a person can do about an instance on which a patch was begun and which is not as it must be; else nothing."""
-    quiesce = quiesce or {}
-    wanted = begun_on({host: quiesce}).builds.get(host)
-    if wanted is None:
-        return ()
-    before: SqlBefore = readiness.sql_before(quiesce)
-    note = (quiesce.get("held") or {})[sql_patch_section(wanted)] or {}
-    instance = run.estate.sql[host].instance
-    return way_back(run.called, host, instance, {"name": f"the patch to {wanted}", **note}, before.build, problem)
+def proof(run: Run, record: UpdateRecord) -> str | None:
+    """What proves that a patch is installed: one build, of the engine over a fresh connection and of the registry."""
+    engine, setup = run.sql[record.host].facts().build, sql_aftermath.build_by_setup(run, record.host)
+    return f"build {engine}" if setup is not None and Build.parse(setup) == Build.parse(engine) else None

@@ -1,29 +1,35 @@
-"""Get-SqlBuild and Install-SqlPatch: a package is a file whose last line is JSON ({"build", "kb", "product", "signer"}).
+"""Install-SqlPatch: a package is a file whose last line is JSON ({"build", "kb", "signer"}).
 
 Setup refuses to run while a restart is pending, as its RebootRequiredCheck does; files that wait to be renamed are enough.
 
-Fault, on the instance or the host: ``sqlpatch.exit_code`` (``code``, signed; ``patches``: true, the binaries were
-replaced all the same, "registry", setup got no further than to write its new build there; ``summary``: false, setup
-wrote none).
+Faults, on the instance or the host:
+``sqlpatch.exit_code`` (``code``, signed; ``patches``: true, the binaries were replaced all the same, "registry", setup got
+no further than to write its new build there; ``summary``: false, setup wrote none); ``sqlpatch.reboot_first`` (setup wants
+a restart, for whatever reason); ``sqlpatch.already`` (setup says that it is applied already, and does nothing);
+``sqlpatch.hangs`` (``said``: true, setup does its work and never ends; false, it does nothing and never ends);
+``sqlpatch.wrong_signer`` (``signer``), ``sqlpatch.flip_byte`` (in the copy that the host has fetched);
+``sqlpatch.leaves_services`` (what setup stopped beside the engine stays stopped).
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import threading
 from datetime import datetime
 from typing import Any
 
 from lab.host import Host
-from lab.scripts import JobCut, ScriptFailure, job, script
+from lab.scripts import JobCut, ScriptFailure, job
 from lab.scripts.facts import reboot_wanted
-from lab.scripts.library import machine_value, set_value
+from lab.scripts.library import ROOT, initialize_root
+from lab.scripts.setup_files import instances, setup_value, show_process, summary_text, write_build
+from lab.scripts.sqlsetup import LOGS, SERVICES, running_setup, setup_summaries
 from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
 
-SETUP_SECONDS = 90
-REBOOT_FIRST = -2067919934
-"""0x84BE0BC2."""
-NAMES = r"SOFTWARE\Microsoft\Microsoft SQL Server\Instance Names\SQL"
+UNPACK_SECONDS, SETUP_SECONDS = 10, 80
+REBOOT_FIRST, ALREADY, NO_INSTANCE = -2067919934, -2042429437, -2068774911
 MICROSOFT = "CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US"
 NOT_A_PROGRAM = "This command cannot be run due to the error: The specified executable is not a valid application for this OS platform."
 
@@ -37,141 +43,181 @@ def read_package(data: bytes) -> dict[str, Any] | None:
     return told if isinstance(told, dict) and "build" in told else None
 
 
-def _build(host: Host, instance: str) -> str | None:
-    """PatchLevel in the registry; before the first patch of a lab host, what its SQL Server says."""
-    found: str | None = None
-    name = machine_value(host, NAMES, instance)
-    if name is not None:
-        found = machine_value(host, rf"SOFTWARE\Microsoft\Microsoft SQL Server\{name}\Setup", "PatchLevel")
-    server = host.parts.get("sql")
-    if found is None and server is not None and server.name.casefold() == instance.casefold():
-        found = server.build
-    return found
+# Setup ----------------------------------------------------------------------------------------------------------------
 
 
-@script("Get-SqlBuild")
-def get_sql_build(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"instance": parameters["instance"], "build": _build(host, parameters["instance"])}
-
-
-def _write_build(host: Host, instance: str, build: str) -> None:
-    name = machine_value(host, NAMES, instance)
-    if name is None:
-        name = f"MSSQL{build.split('.', 1)[0]}.{instance}"
-        set_value(host, NAMES, instance, name)
-    set_value(host, rf"SOFTWARE\Microsoft\Microsoft SQL Server\{name}\Setup", "PatchLevel", build)
-
-
-def _checked(host: Host, parameters: dict[str, Any], secrets: dict[str, str]) -> tuple[str, bytes, str | None]:
-    """Bring the package to the host and check it: its path there, its bytes, its signer."""
+def _checked(host: Host, parameters: dict[str, Any], secrets: dict[str, str], work: str) -> tuple[bytes, str]:
+    """Bring the package to the host and check it: its bytes and its signer."""
     path, wanted = parameters["path"], parameters["sha256"]
     if share_root(path) is not None:
         open_share(host, path, secrets, "share")
     file = host.disk.path(path)
     if not file.is_file():
         raise ScriptFailure(f"{host.name.upper()} finds no package {path}. Nothing was run.", "PackageMissing")
-    data = file.read_bytes()
-    if share_root(path) is not None:
-        path = rf"C:\ProgramData\EngageIPPatching\staging\{path.rsplit(chr(92), 1)[-1]}"
-        data = host.disk.write(path, data).read_bytes()
-    if digest(data) != wanted:
+    data = bytearray(file.read_bytes())
+    if strike(host, "sqlpatch.flip_byte", parameters["instance"]) is not None:
+        data[len(data) // 2] ^= 0x40
+    copy = host.disk.write(rf"{work}\{path.rsplit(chr(92), 1)[-1]}", bytes(data)).read_bytes()
+    if digest(copy) != wanted:
         message = (
-            f"{path} is not the package that was approved (SHA-256 {digest(data)}, not {wanted}). Nothing was run."
+            f"{path} is not the package that was approved (SHA-256 {digest(copy)}, not {wanted}). Nothing was run."
         )
         raise ScriptFailure(message, "PackageChanged")
-    signer = None
-    if publisher := parameters.get("publisher"):
-        told = read_package(data)
-        signer = told.get("signer", MICROSOFT) if told else None
-        if signer is None or publisher not in signer:
-            status = "NotSigned" if signer is None else "Valid"
-            message = (
-                f"{path} is not signed by {publisher} (signature: {status}, signer: {signer or ''}). Nothing was run."
-            )
-            raise ScriptFailure(message, "PackageSignature")
-    return path, data, signer
+    told = read_package(copy)
+    struck = strike(host, "sqlpatch.wrong_signer", parameters["instance"])
+    signer = (struck or {}).get("signer", "CN=Contoso Ltd, O=Contoso Ltd, C=CA") if struck is not None else None
+    signer = signer or (told.get("signer", MICROSOFT) if told else None)
+    publisher = parameters["publisher"]
+    if signer is None or not re.search(rf'(^|, ?)(CN|O)=("?){re.escape(publisher)}\3(,|$)', signer):
+        status = "NotSigned" if signer is None else "Valid"
+        message = f"{path} is not signed by {publisher} (signature: {status}, signer: {signer or ''}). Nothing was run."
+        raise ScriptFailure(message, "PackageSignature")
+    return copy, signer
 
 
 @job("Install-SqlPatch")
 def install_sql_patch(
     host: Host, parameters: dict[str, Any], secrets: dict[str, str], progress: Progress, stop: threading.Event
 ) -> dict[str, Any]:
-    instance = parameters["instance"]
-    path, data, signer = _checked(host, parameters, secrets)
-    before = _build(host, instance)
-    package = read_package(data)
-    progress(1, f"patching {instance} ({before or ''}) with {path.rsplit(chr(92), 1)[-1]}")
-    if package is None:
-        raise ScriptFailure(
-            NOT_A_PROGRAM, "InvalidOperationException,Microsoft.PowerShell.Commands.StartProcessCommand"
+    initialize_root(host)
+    if running := running_setup(host):
+        message = (
+            f"{running[0]['name']} (process {running[0]['id']}) of SQL Server setup runs already on {host.name.upper()}. "
+            "Wait for its end. Nothing was run."
         )
-    struck = strike(host, "sqlpatch.exit_code", instance) or {}
-    code = int(struck.get("code", _code(host, before, package["build"])))
-    host.event("sqlpatch.start", instance=instance, build=package["build"], kb=package.get("kb"))
-    began = datetime.now().astimezone()
-    if host.clock.sleep(SETUP_SECONDS, stop):
-        raise JobCut
-    patched = code in (0, 3010) or bool(struck.get("patches"))
-    if struck.get("patches") == "registry":
-        _write_build(host, instance, package["build"])
-    elif patched and before is not None:
-        _write_build(host, instance, package["build"])
-        server = host.parts.get("sql")
-        if server is not None:
-            server.patch(package["build"], level=package.get("level", ""), kb=package.get("kb", ""))
-        host.event("sqlpatch.install", instance=instance, build=package["build"], kb=package.get("kb"), exit_code=code)
-    summary = _summary(host, instance, package, code, began) if struck.get("summary", True) else None
-    progress(100, f"setup ended with {code}")
+        raise ScriptFailure(message, "SetupRuns")
+    work = rf"{ROOT}\staging\sql-{parameters['sha256'][:16]}"
+    ended = ""
+    try:
+        data, signer = _checked(host, parameters, secrets, work)
+        package = read_package(data)
+        if package is None:
+            raise ScriptFailure(
+                NOT_A_PROGRAM, "InvalidOperationException,Microsoft.PowerShell.Commands.StartProcessCommand"
+            )
+        instance = parameters["instance"]
+        before = setup_value(host, instance, "PatchLevel")
+        began = datetime.now().astimezone()
+        progress(5, f"unpacking {parameters['path'].rsplit(chr(92), 1)[-1]} for 0 s")
+        if host.clock.sleep(UNPACK_SECONDS, stop):
+            raise JobCut
+        host.disk.write(rf"{work}\x\setup.exe", data)
+        ended, code = _Setup(host, parameters, package, began, stop).run(rf"{work}\x\setup.exe", progress)
+    finally:
+        if ended != "late":
+            _remove(host, work)
+    progress(100, f"setup {ended} ({'' if code is None else code})")
     return {
+        "ended": ended,
         "exit_code": code,
         "build_before": before,
-        "build_after": _build(host, instance),
+        "build_after": setup_value(host, instance, "PatchLevel"),
         "signer": signer,
-        "summary": summary,
-        "seconds": SETUP_SECONDS,
+        "summaries": setup_summaries(host, began),
+        "seconds": UNPACK_SECONDS + SETUP_SECONDS,
     }
 
 
-def _code(host: Host, before: str | None, build: str) -> int:
-    """What setup ends with by itself: no such instance, patched already, a restart wanted first, or well."""
-    if before is None:
-        return -2068774911
-    if before == build:
-        return -2042429437
-    return REBOOT_FIRST if reboot_wanted(host) else 0
+def _remove(host: Host, folder: str) -> None:
+    shutil.rmtree(host.disk.path(folder), ignore_errors=True)
 
 
-RESULTS = {
-    0: "Passed",
-    3010: "Passed but reboot required, see logs for details",
-    -2042429437: "The patch has already been applied.",
-}
+class _Setup:
+    """One run of setup.exe."""
 
+    def __init__(
+        self, host: Host, parameters: dict[str, Any], package: dict[str, Any], began: datetime, stop: threading.Event
+    ) -> None:
+        self._host, self._parameters, self._package = host, parameters, package
+        self._began, self._stop = began, stop
+        self._instance: str = parameters["instance"]
 
-def _summary(host: Host, instance: str, package: dict[str, Any], code: int, began: datetime) -> dict[str, Any]:
-    """Write Summary.txt as setup does (UTF-16 with a mark), and answer with it."""
-    folder = f"{package['build'].split('.', 1)[0]}0"
-    path = rf"C:\Program Files\Microsoft SQL Server\{folder}\Setup Bootstrap\Log\Summary.txt"
-    result = RESULTS.get(code, "Failed: see details below")
-    text = "\r\n".join(
-        [
-            "Overall summary:",
-            f"  Final result:                  {result}",
-            f"  Exit code (Decimal):           {code}",
-            f"  Start time:                    {began:%Y-%m-%d %H:%M:%S}",
-            "  Requested action:              Patch",
-            "",
-            f"Instance {instance} overall summary:",
-            f"  Final result:                  {result}",
-            f"  Exit code (Decimal):           {code}",
-            "  Requested action:              Patch",
-            "",
-            "Package properties:",
-            "  Description:                   Microsoft SQL Server",
-            f"  KBArticle:                     {package.get('kb', '')}",
-            f"  PatchLevel:                    {package['build']}",
-            "",
-        ]
-    )
-    host.disk.write(path, text.encode("utf-16"))
-    return {"path": path, "text": text}
+    def run(self, path: str, progress: Progress) -> tuple[str, int | None]:
+        """How it ended, and its exit code."""
+        host = self._host
+        hangs = strike(host, "sqlpatch.hangs", self._instance)
+        show_process(host, path)
+        late = False
+        host.event("sqlpatch.start", instance=self._instance, build=self._package["build"], kb=self._package.get("kb"))
+        try:
+            progress(6, f"setup has been patching {self._instance} for 0 s")
+            if hangs is not None and not hangs.get("said"):
+                self._spend(float(self._parameters.get("deadline_seconds") or 7200))
+                late = True
+                return "late", None
+            self._spend(SETUP_SECONDS)
+            code = self._work()
+            if hangs is not None:
+                self._spend(float(self._parameters.get("grace_seconds") or 300))
+                return "said", None
+            return "exited", code
+        finally:
+            if not late:
+                show_process(host, None)
+
+    def _spend(self, seconds: float) -> None:
+        if self._host.clock.sleep(seconds, self._stop):
+            raise JobCut
+
+    def _targets(self) -> dict[str, str]:
+        """The instances that this run of setup is for, and their builds; those of other versions it leaves alone."""
+        major = self._package["build"].split(".", 1)[0]
+        builds = {name: setup_value(self._host, name, "PatchLevel") for name in instances(self._host)}
+        found = {name: build for name, build in builds.items() if build and build.split(".", 1)[0] == major}
+        if self._parameters.get("all_instances"):
+            return found
+        return {name: build for name, build in found.items() if name.casefold() == self._instance.casefold()}
+
+    def _work(self) -> int:
+        host, build = self._host, self._package["build"]
+        struck = self._struck()
+        before = self._targets()
+        own = {name: self._code(old) for name, old in before.items()}
+        overall = int(struck["code"]) if "code" in struck else max(own.values(), key=abs, default=NO_INSTANCE)
+        codes = {name: overall if "code" in struck else code for name, code in own.items()}
+        for name, code in codes.items():
+            if struck.get("patches") == "registry":
+                write_build(host, name, build)
+            elif code in (0, 3010) or struck.get("patches"):
+                write_build(host, name, build)
+                self._replace(name, code)
+        if struck.get("summary", True):
+            self._write_summary(summary_text(codes, self._package, before, self._began, overall))
+        return overall
+
+    def _struck(self) -> dict[str, Any]:
+        for name, settings in (
+            ("sqlpatch.exit_code", {}),
+            ("sqlpatch.reboot_first", {"code": REBOOT_FIRST}),
+            ("sqlpatch.already", {"code": ALREADY}),
+        ):
+            struck = strike(self._host, name, self._instance)
+            if struck is not None:
+                return {**settings, **struck}
+        return {}
+
+    def _code(self, before: str) -> int:
+        """What setup ends with by itself: patched already, a restart wanted first, or well."""
+        if before == self._package["build"]:
+            return ALREADY
+        return REBOOT_FIRST if reboot_wanted(self._host) else 0
+
+    def _replace(self, instance: str, code: int) -> None:
+        host, package = self._host, self._package
+        server = host.parts.get("sql")
+        if server is not None and server.name.casefold() == instance.casefold():
+            server.patch(package["build"], level=package.get("level", ""), kb=package.get("kb", ""))
+            if strike(host, "sqlpatch.leaves_services", instance) is not None:
+                ours = (server.engine_service.casefold(), server.agent_service.casefold())
+                for name in [
+                    n for n in host.read("services.json") if SERVICES.fullmatch(n) and n.casefold() not in ours
+                ]:
+                    host.service(name, started=False)
+        host.event("sqlpatch.install", instance=instance, build=package["build"], kb=package.get("kb"), exit_code=code)
+
+    def _write_summary(self, text: str) -> None:
+        """As Summary.txt, and again in the folder of this run (UTF-16 with a mark)."""
+        folder = rf"{LOGS}\{self._package['build'].split('.', 1)[0]}0\Setup Bootstrap\Log"
+        stamp = f"{self._began:%Y%m%d_%H%M%S}"
+        for path in (rf"{folder}\{stamp}\Summary_{self._host.name.upper()}_{stamp}.txt", rf"{folder}\Summary.txt"):
+            self._host.disk.write(path, text.encode("utf-16"))

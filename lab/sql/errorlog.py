@@ -25,11 +25,11 @@ class ErrorLog:
                 with contextlib.suppress(FileNotFoundError):
                     (self._folder / newer).replace(self._folder / older)
 
-    def write(self, at: datetime, text: str, number: int | None = None) -> None:
-        """One entry; with a number, SQL Server writes the line 'Error: ...' before the text."""
+    def write(self, at: datetime, text: str, number: int | None = None, *, source: str, severity: int) -> None:
+        """One entry; with a number, SQL Server writes the line 'Error: ...' before the text. Later lines have no time."""
         stamp = at.strftime("%Y-%m-%d %H:%M:%S.") + f"{at.microsecond // 10000:02}"
-        lines = [f"{stamp} spid51      Error: {number}, Severity: 16, State: 1."] if number else []
-        lines.append(f"{stamp} spid51      {text}")
+        lines = [f"{stamp} {source:<11} Error: {number}, Severity: {severity}, State: 1."] if number else []
+        lines.append(f"{stamp} {source:<11} {text}")
         path = self._folder / "ERRORLOG"
         with self._lock:
             mark = b"" if path.exists() else b"\xff\xfe"

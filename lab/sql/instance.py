@@ -271,7 +271,7 @@ class SqlInstance:
         """The process is there: a new sqlserver_start_time, a new ERRORLOG, databases not yet recovered."""
         self.started_at = self.now()
         self._errorlog.cycle()
-        self.log(self.version_text)
+        self.log(self.version_text, source="Server")
         for entry in self.databases:
             if entry.state in ("ONLINE", "RECOVERING", "RECOVERY_PENDING", "SUSPECT") and entry.name != "master":
                 entry.state = "RECOVERING"
@@ -285,10 +285,14 @@ class SqlInstance:
         if phase is Phase.RECOVERING:
             self.mark(self.engine_service, "Running")
             self.log(
-                "SQL Server is now ready for client connections. This is an informational message; no user action is required."
+                "SQL Server is now ready for client connections. This is an informational message; no user action is required.",
+                source="spid6s",
             )
         if phase is Phase.ONLINE:
-            self.log("Recovery is complete. This is an informational message only. No user action is required.")
+            self.log(
+                "Recovery is complete. This is an informational message only. No user action is required.",
+                source="spid6s",
+            )
             self.host.event("sql.ready", build=self.build)
         else:
             self.host.event(f"sql.{phase.name.lower()}", effect=False)
@@ -375,11 +379,11 @@ class SqlInstance:
         if refused is None:
             self.host.event("sql.batch", effect=False, user=session.login, database=session.database, text=text)
 
-    def log(self, text: str, number: int | None = None) -> None:
+    def log(self, text: str, number: int | None = None, *, source: str = "spid51", severity: int = 16) -> None:
         """A line in ERRORLOG."""
-        self._errorlog.write(self.now(), text, number)
+        self._errorlog.write(self.now(), text, number, source=source, severity=severity)
 
     def fail(self, text: str, number: int) -> None:
         """A severe error: in ERRORLOG, and in the host's Application log for whoever cannot ask SQL Server any more."""
-        self.log(text, number)
+        self.log(text, number, source="spid6s", severity=21)
         log_event(self.host, "Application", (self.engine_service, number), ERROR, text)

@@ -1,7 +1,7 @@
 """How a SQL Server comes up: refused, stalling, paused or in script upgrade, recovering, online, Agent.
 
 What a client sees in each phase is in ``Gate``; how long each lasts is in ``Durations`` (lab seconds). Faults:
-``sql.slow_recovery`` {seconds} on a database, ``sql.recovery_fails`` {state} on a database (SUSPECT, or RECOVERY_PENDING), ``sql.upgrade_fails`` on the
+``sql.slow_recovery`` {seconds} on a database, ``sqlpatch.slow_upgrade`` {seconds} and ``sqlpatch.script_upgrade_fails`` on the host, ``sql.recovery_fails`` {state} on a database (SUSPECT, or RECOVERY_PENDING), ``sql.upgrade_fails`` on the
 host (912, 3417, the service stops), ``sql.slow_start`` {seconds} on the host, ``sql.agent_fails`` on the host.
 """
 
@@ -59,6 +59,15 @@ TIMEOUT = Message(
     "Connection Timeout Expired.  The timeout period elapsed while attempting to consume the pre-login handshake acknowledgement.  This could be because "
     "the pre-login handshake failed or the server was unable to respond back in time.",
 )
+STEPS = (
+    "u_tables.sql",
+    "repl_upgrade.sql",
+    "msdb110_upgrade.sql",
+    "msdb_upgrade_discovery",
+    "ssis_hotfix_install.sql",
+    "provision_ceipsvc_account.sql",
+)
+"""Of a script upgrade, as a real ERRORLOG names them."""
 _PAUSED = "SQL Server service has been paused. No new connections will be allowed. To resume the service, use SQL Computer Manager or the Services application in Control Panel."
 
 
@@ -90,6 +99,7 @@ class Gate:
             name, sysadmin = login.name, login.sysadmin
         if instance.phase is Phase.UPGRADING and not sysadmin:
             text = f"Login failed for user '{name}'. Reason: Server is in script upgrade mode. Only administrator can connect at this time."
+            instance.log(f"{text} [CLIENT: 10.0.0.9]", 18401, source="Logon", severity=14)
             raise SqlError(Message(18401, 14, 1, text))
         return name, sysadmin, self._database(name, database or "master")
 
@@ -122,6 +132,8 @@ class Start:
         if not self._wait(lasts.listen + (float(slow.get("seconds", 60)) if slow is not None else 0)):
             return
         instance.enter(Phase.STALLING)
+        instance.log("Starting up database 'master'.", source="spid6s")
+        instance.log(f"Server is listening on [ 'any' <ipv4> {instance.port}].", source="spid18s")
         if not self._wait(lasts.stall):
             return
         if instance.scripts_pending:
@@ -141,16 +153,39 @@ class Start:
         return self._instance.sleep(seconds, self._epoch)
 
     def _upgrade(self) -> bool:
+        """Step by step; user databases come ONLINE in the middle of it, and an administrator sees them so."""
         instance = self._instance
         instance.enter(Phase.UPGRADING)
         instance.host.event("sql.script_upgrade", build=instance.build)
-        instance.log("Server is in script upgrade mode. Only administrator can connect at this time.", 18401)
-        failing = instance.host.faults.strike("sql.upgrade_fails", instance.host.name)
-        if not self._wait(instance.durations.upgrade * (0.5 if failing is not None else 1)):
-            return False
-        if failing is None:
-            instance.scripts_done()
-            return True
+        faults, name = instance.host.faults, instance.host.name
+        failing = faults.strike("sql.upgrade_fails", name)
+        failing = faults.strike("sqlpatch.script_upgrade_fails", name) if failing is None else failing
+        slow = faults.strike("sqlpatch.slow_upgrade", name)
+        lasts = float(slow.get("seconds", 600)) if slow is not None else instance.durations.upgrade
+        level = (instance.major << 24) + int(instance.build.split(".")[2])
+        for number, script in enumerate(STEPS):
+            step = f"Database 'master' is upgrading script '{script}' from level {level - 75} to level {level}."
+            instance.log(step, source="spid6s")
+            if number == len(STEPS) // 2:
+                if failing is not None:
+                    self._fail_upgrade()
+                    return False
+                if not self._recover():
+                    return False
+            if not self._wait(lasts / len(STEPS)):
+                return False
+            instance.log(f"Execution of {script.upper()} completed", source="spid6s")
+        instance.scripts_done()
+        return True
+
+    def _fail_upgrade(self) -> None:
+        instance = self._instance
+        instance.log(
+            "There is already an object named 'DatabaseMailUserRole' in the database.",
+            2714,
+            source="spid6s",
+            severity=16,
+        )
         text = (
             "Script level upgrade for database 'master' failed because upgrade step 'msdb110_upgrade.sql' encountered error 2714, state 6, severity 25. "
             "This is a serious error condition which might interfere with regular operation and the database will be taken offline."
@@ -162,7 +197,6 @@ class Start:
         )
         instance.host.event("sql.script_upgrade_failed", build=instance.build, errors=[912, 3417])
         instance.die()
-        return False
 
     def _recover(self) -> bool:
         instance = self._instance

@@ -25,6 +25,58 @@ class DatabaseFacts(Answer):
     encrypted: bool
 
 
+class RegistryInstance(Answer):
+    """An instance as setup has written it into the registry of its host, whether it runs or not.
+
+    ``kind`` is the list that it stands in: SQL (the engine), OLAP (Analysis Services), RS (Reporting Services).
+    """
+
+    name: str
+    kind: Literal["SQL", "OLAP", "RS"]
+    id: str
+    build: str | None = None
+    """PatchLevel."""
+    edition: str | None = None
+
+
+class SqlService(Answer):
+    """A service of SQL Server on a host."""
+
+    name: str
+    status: str
+    start_mode: str | None = None
+
+
+class SetupProcess(Answer):
+    """A process of SQL Server setup that runs just now."""
+
+    id: int
+    name: str
+    path: str
+
+
+class SummaryText(Answer):
+    """A Summary.txt that setup has written, from its beginning."""
+
+    path: str
+    written: AwareDatetime
+    text: str
+
+
+class SetupFacts(Answer):
+    """What SQL Server setup has left on a host: the answer of Get-SqlSetup."""
+
+    instances: tuple[RegistryInstance, ...] = ()
+    services: tuple[SqlService, ...] = ()
+    running: tuple[SetupProcess, ...] = ()
+    summaries: tuple[SummaryText, ...] = ()
+
+    def engine(self, instance: str) -> RegistryInstance | None:
+        """The engine of that name, case folded as Windows does; None where the host has none."""
+        found = (each for each in self.instances if each.kind == "SQL" and each.name.casefold() == instance.casefold())
+        return next(found, None)
+
+
 class SqlFacts(Answer):
     """An instance.
 

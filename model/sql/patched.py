@@ -8,7 +8,7 @@ third one, or where the engine does not become ready.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +29,21 @@ class SqlBefore:
         return cls(known.get("build"), known.get("agent") == "running")
 
 
-def half_patched(before: str | None, wanted: str, setup: str | None, engine: str) -> str | None:
+def half_patched(before: str | None, wanted: Sequence[str], setup: str | None, engine: str) -> str | None:
     """Why the instance is not whole, None where it is.
 
-    ``before`` is its build of before the night, ``wanted`` that of the patch, ``setup`` the one that setup has left in
-    the registry, ``engine`` the one that the engine runs.
+    ``before`` is its build of before the night, ``wanted`` those of the patches that were begun, in their order, ``setup``
+    the one that setup has left in the registry, ``engine`` the one that the engine runs.
     """
     if setup is None:
         return f"setup has left no build in the registry; the engine runs {engine}"
     if Build.parse(setup) != Build.parse(engine):
         return f"setup has left build {setup}, the engine runs {engine}"
-    if at_least(engine, wanted) or (before is not None and Build.parse(engine) == Build.parse(before)):
+    # A patch that failed before it replaced anything leaves what the one before it brought.
+    known = {Build.parse(build) for build in (before, *wanted) if build is not None}
+    if at_least(engine, wanted[-1]) or Build.parse(engine) in known:
         return None
-    return f"build {engine} is neither {wanted} nor {before}, the one before"
+    return f"build {engine} is neither {' nor '.join(reversed(wanted))} nor {before}, the one before"
 
 
 def way_back(

@@ -1,79 +1,136 @@
 #Requires -Version 5.1
 <#
 .SYNOPSIS
-Checks a SQL Server patch (hash, signature), runs it for one instance to its end, and answers with the evidence.
-.PARAMETER path
-Of the package; on a share it is copied into this product's staging folder first, and run from there.
+Checks a SQL Server patch (hash, publisher), unpacks it, runs its setup to its end, and answers with the evidence.
+.DESCRIPTION
+The package is copied into this product's protected folder and checked, unpacked and run there: what lies elsewhere could
+change between the check and the run. What was unpacked is removed afterwards. Setup is never killed at work.
 .PARAMETER secrets
 For a share: "share.username", "share.password".
 .PARAMETER publisher
-What the signer's subject must contain ("Microsoft Corporation"); empty: the signature is not looked at.
+CN or O of the certificate that the package must be signed with.
 .PARAMETER arguments
-Instead of the usual ones: /quiet /IAcceptSQLServerLicenseTerms /Action=Patch /InstanceName=<instance>.
+Besides /quiet /IAcceptSQLServerLicenseTerms /Action=Patch and /InstanceName=<instance> (/AllInstances).
+.PARAMETER grace_seconds
+How long a setup that has said its last word in Summary.txt may take to end; then it is ended.
 .OUTPUTS
-exit_code (decimal, signed: 0, 3010, -2067919934, ...), build_before, build_after (PatchLevel in the registry, null where
-there is no such instance), signer, summary {path, text} of Summary.txt if setup wrote one (its last 12000 characters),
-seconds. What the code means, and whether the build is right, is decided elsewhere.
+ended: exited, said (its last word is in Summary.txt, its process had to be ended) or late (it still runs after
+deadline_seconds, and goes on); exit_code (decimal, signed; null unless exited), build_before, build_after (PatchLevel,
+null where there is no such instance), signer, summaries [{path, written, text}] written since it began, seconds. What all
+this means is decided elsewhere.
 #>
 [CmdletBinding()]
 param(
     [Parameter(Mandatory = $true)][string]$path,
     [Parameter(Mandatory = $true)][string]$sha256,
     [Parameter(Mandatory = $true)][string]$instance,
-    [string]$publisher = '',
+    [Parameter(Mandatory = $true)][string]$publisher,
+    [bool]$all_instances = $false,
     [AllowEmptyCollection()][string[]]$arguments = @(),
+    [int]$deadline_seconds = 7200,
+    [int]$grace_seconds = 300,
     [hashtable]$secrets
 )
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
-$path = Use-Share -Path $path -Secrets $secrets -Key 'share' -Work {
-    if (-not [IO.File]::Exists($path)) { throw (New-Failure -Id 'PackageMissing' -Message "$env:COMPUTERNAME finds no package $path. Nothing was run.") }
-    if ($path -notmatch '^\\\\') { return $path }
-    $staged = "$(Get-PatchingRoot)\staging\$([IO.Path]::GetFileName($path))"
-    $null = [IO.Directory]::CreateDirectory("$(Get-PatchingRoot)\staging")
-    [IO.File]::Copy($path, $staged, $true)
-    $staged
+function Remove-Work {
+    <# .SYNOPSIS Removes what was unpacked; a virus scanner holds files for a moment. #>
+    Invoke-Retry -Work { if ([IO.Directory]::Exists($unpackTo)) { [IO.Directory]::Delete($unpackTo, $true) } }
 }
-$digest = Get-FileDigest -Path $path -Meter (New-ProgressMeter -Total (Get-FileLength -Path $path) -Message "hashing $path")
-if ($digest.sha256 -ne $sha256) {
-    throw (New-Failure -Id 'PackageChanged' -Message "$path is not the package that was approved (SHA-256 $($digest.sha256), not $sha256). Nothing was run.")
-}
-$signer = $null
-if ($publisher) {
-    $signature = Get-AuthenticodeSignature -FilePath $path
-    if ($null -ne $signature.SignerCertificate) { $signer = [string]$signature.SignerCertificate.Subject }
-    if ([string]$signature.Status -ne 'Valid' -or $null -eq $signer -or $signer.IndexOf($publisher) -lt 0) {
-        throw (New-Failure -Id 'PackageSignature' -Message "$path is not signed by $publisher (signature: $($signature.Status), signer: $signer). Nothing was run.")
-    }
-}
-$before = Get-InstanceBuild -Instance $instance
-if (@($arguments).Count -eq 0) { $arguments = @('/quiet', '/IAcceptSQLServerLicenseTerms', '/Action=Patch', "/InstanceName=$instance") }
-Write-JobProgress -Percent 1 -Message "patching $instance ($before) with $([IO.Path]::GetFileName($path))"
-$watch = [Diagnostics.Stopwatch]::StartNew()
-$started = [datetime]::UtcNow
-# -Wait waits for the children as well: the package unpacks itself, starts setup, and may end before it.
-$process = Start-Process -FilePath $path -ArgumentList $arguments -Wait -PassThru
-$code = [int]$process.ExitCode
-$seconds = [int]$watch.Elapsed.TotalSeconds
 
-$summary = $null
-$newest = [datetime]::MinValue
-$root = "$env:ProgramFiles\Microsoft SQL Server"
-if ([IO.Directory]::Exists($root)) {
-    foreach ($version in [IO.Directory]::GetDirectories($root)) {
-        $file = "$version\Setup Bootstrap\Log\Summary.txt"
-        if (-not [IO.File]::Exists($file)) { continue }
-        $written = [IO.File]::GetLastWriteTimeUtc($file)
-        # One from an earlier patch says nothing about this one. Two seconds: clocks and file times differ in grain.
-        if ($written -lt $started.AddSeconds(-2) -or $written -le $newest) { continue }
-        $newest = $written
-        # UTF-16 or ANSI by version; the reader goes by the byte-order mark.
-        $reader = New-Object IO.StreamReader((Open-SharedRead -Path $file), [Text.Encoding]::UTF8, $true)
-        try { $text = $reader.ReadToEnd() }
-        finally { $reader.Dispose() }
-        $summary = [ordered]@{ path = $file; text = $text.Substring([Math]::Max(0, $text.Length - 12000)) }
+function Assert-Publisher {
+    <# .SYNOPSIS The subject of the certificate that a file is validly signed with; throws unless it is the publisher's. #>
+    param([Parameter(Mandatory = $true)][string]$File)
+    $signature = Get-AuthenticodeSignature -FilePath $File
+    $subject = $null
+    if ($null -ne $signature.SignerCertificate) { $subject = [string]$signature.SignerCertificate.Subject }
+    # The whole name: a certificate of 'Not Microsoft Corporation Ltd' holds it as well.
+    $theirs = '(^|, ?)(CN|O)=("?)' + [regex]::Escape($publisher) + '\3(,|$)'
+    if ([string]$signature.Status -ne 'Valid' -or $null -eq $subject -or $subject -cnotmatch $theirs) {
+        throw (New-Failure -Id 'PackageSignature' -Message "$path is not signed by $publisher (signature: $($signature.Status), signer: $subject). Nothing was run.")
+    }
+    $subject
+}
+
+function Test-LastWord {
+    <# .SYNOPSIS Whether Summary.txt holds setup's verdict on this patch. #>
+    @(Get-SetupSummary -Since $started | Where-Object { $_.text -match 'Exit code \(Decimal\):\W*\d' -and $_.text -match 'Requested action:\W*Patch' }).Count -gt 0
+}
+
+function Wait-Setup {
+    <# .SYNOPSIS Waits for a program and those that it starts; answers exited, said or late. #>
+    param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][string]$What)
+    # Unless the handle is asked for in time, the exit code is lost.
+    $null = $Process.Handle
+    $waited = 0
+    $silent = 0
+    while (-not $Process.HasExited -or @(Get-SetupProcess).Count -gt 0) {
+        if ($waited -ge $deadline_seconds) { return 'late' }
+        if ($silent -ge $grace_seconds) { return 'said' }
+        Start-Sleep -Seconds 5
+        $waited += 5
+        if (Test-LastWord) { $silent += 5 }
+        Write-JobProgress -Percent ([int][Math]::Min(95, 5 + [Math]::Floor(90 * $waited / $deadline_seconds))) -Message "$What for $waited s"
+    }
+    'exited'
+}
+
+Initialize-PatchingRoot
+# Not $work: a block given to Use-Share or Invoke-Retry would see their parameter of that name.
+$unpackTo = "$(Get-PatchingRoot)\staging\sql-$($sha256.Substring(0, 16))"
+$running = @(Get-SetupProcess)
+if ($running.Count -gt 0) {
+    throw (New-Failure -Id 'SetupRuns' -Message "$($running[0].name) (process $($running[0].id)) of SQL Server setup runs already on $env:COMPUTERNAME. Wait for its end. Nothing was run.")
+}
+Remove-Work
+$ended = $null
+try {
+    $package = Use-Share -Path $path -Secrets $secrets -Key 'share' -Work {
+        if (-not [IO.File]::Exists($path)) { throw (New-Failure -Id 'PackageMissing' -Message "$env:COMPUTERNAME finds no package $path. Nothing was run.") }
+        $null = [IO.Directory]::CreateDirectory($unpackTo)
+        $copy = "$unpackTo\$([IO.Path]::GetFileName($path))"
+        [IO.File]::Copy($path, $copy, $true)
+        $copy
+    }
+    $digest = Get-FileDigest -Path $package -Meter (New-ProgressMeter -Total (Get-FileLength -Path $package) -Message "hashing $path")
+    if ($digest.sha256 -ne $sha256) {
+        throw (New-Failure -Id 'PackageChanged' -Message "$path is not the package that was approved (SHA-256 $($digest.sha256), not $sha256). Nothing was run.")
+    }
+    $signer = Assert-Publisher -File $package
+    $before = Get-InstanceBuild -Instance $instance
+    $watch = [Diagnostics.Stopwatch]::StartNew()
+    $started = [datetime]::UtcNow
+    $unpacking = Start-Process -FilePath $package -ArgumentList @("/x:$unpackTo\x", '/quiet') -PassThru
+    $ended = Wait-Setup -Process $unpacking -What "unpacking $([IO.Path]::GetFileName($path))"
+    if ($ended -ne 'exited' -or $unpacking.ExitCode -ne 0 -or -not [IO.File]::Exists("$unpackTo\x\setup.exe")) {
+        throw (New-Failure -Id 'PackageUnpack' -Message "$path could not be unpacked to $unpackTo\x. Check the free space on the system drive, and that it is a SQL Server patch. Nothing was patched.")
+    }
+    $target = "/InstanceName=$instance"
+    if ($all_instances) { $target = '/AllInstances' }
+    Write-JobProgress -Percent 5 -Message "patching $instance ($before) with $([IO.Path]::GetFileName($path))"
+    $setup = Start-Process -FilePath "$unpackTo\x\setup.exe" -ArgumentList (@('/quiet', '/IAcceptSQLServerLicenseTerms', '/Action=Patch', $target) + $arguments) -PassThru
+    $ended = Wait-Setup -Process $setup -What "setup has been patching $instance"
+    $code = $null
+    if ($ended -eq 'exited') { $code = [int]$setup.ExitCode }
+    if ($ended -eq 'said') {
+        foreach ($one in @(Get-SetupProcess)) { Stop-Process -Id $one.id -Force }
+    }
+    [ordered]@{
+        ended = $ended
+        exit_code = $code
+        build_before = $before
+        build_after = Get-InstanceBuild -Instance $instance
+        signer = $signer
+        summaries = @(Get-SetupSummary -Since $started)
+        seconds = [int]$watch.Elapsed.TotalSeconds
+    }
+    Write-JobProgress -Percent 100 -Message "setup $ended ($code)"
+}
+finally {
+    # One that still runs needs its files; what cannot be removed is removed before the next patch.
+    if ($ended -ne 'late') {
+        try { Remove-Work }
+        catch { Write-JobProgress -Percent 100 -Message "$unpackTo could not be removed: $($_.Exception.GetBaseException().Message)" }
     }
 }
-Write-JobProgress -Percent 100 -Message "setup ended with $code"
-[ordered]@{ exit_code = $code; build_before = $before; build_after = Get-InstanceBuild -Instance $instance; signer = $signer; summary = $summary; seconds = $seconds }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.sql_driver import Driver, braced, choose, connection_string, from_wheel
+from blocks.sql_driver import Driver, braced, choose, connection_string, from_wheel, load_pyodbc
 from blocks.sql_errors import (
     SqlCertificateRejected,
     SqlDriverMissing,
@@ -16,6 +16,7 @@ from blocks.sql_errors import (
     SqlUnreachable,
     connecting,
     message_of,
+    running,
 )
 
 EIGHTEEN, SEVENTEEN = "ODBC Driver 18 for SQL Server", "ODBC Driver 17 for SQL Server"
@@ -134,3 +135,16 @@ def test_refused_connections_have_their_kind(state: str, text: str, kind: type, 
     assert type(error) is kind
     assert error.number == number
     assert str(error).startswith("sql01: ")
+
+
+@pytest.mark.parametrize("number", [904, 922, 4060, 6005, 17142, 18401])
+def test_every_refusal_of_a_start_passes_by_waiting(number: int) -> None:
+    """Recovering, shutting down, paused, in script upgrade: retried, whether met at the door or by a statement."""
+    text = f"[42000] {MS}[SQL Server]Not now. ({number}) (SQLDriverConnect)"
+    for error in (connecting("sql01", "10.0.0.5:1433", "42000", text), running("sql01", "42000", text)):
+        assert (type(error), error.number, error.retryable) == (SqlNotReady, number, True)
+
+
+def test_no_connection_comes_from_a_pool() -> None:
+    """A pooled 'connect' succeeds on a session whose server is gone: every probe opens a connection of its own."""
+    assert load_pyodbc("sql01").pooling is False

@@ -73,6 +73,10 @@ CASES = (
     Case("winrm.close_connections", "web01", times=5),
     Case("payments.late", "web01", times=1, settings={"seconds": 100}),
     Case("backup.slow", "EngageIP", settings={"seconds": 200}),
+    Case("sqlpatch.reboot_first", "MSSQLSERVER", times=1),
+    Case("sqlpatch.slow_upgrade", "sql01", settings={"seconds": 200}),
+    Case("sqlpatch.hangs", "MSSQLSERVER", settings={"said": True}),
+    Case("sqlpatch.leaves_services", "MSSQLSERVER", times=1),
     # It stops before anything was changed.
     Case(
         "winrm.refuse_logon",
@@ -107,6 +111,10 @@ CASES = (
     ),
     Case("update.hollow", "KB5034127", "failed", "the build is still 10.0.17763.5206: it has not taken effect"),
     Case("sqlpatch.exit_code", "MSSQLSERVER", "failed", "Summary.txt", settings={"code": -2068643838}),
+    Case("sqlpatch.reboot_first", "MSSQLSERVER", "failed", "although the host has just been restarted"),
+    Case("sqlpatch.already", "MSSQLSERVER", "failed", "MSSQLSERVER is still at 15.0.4355.3"),
+    Case("sqlpatch.flip_byte", "MSSQLSERVER", "failed", "is not the package that was approved"),
+    Case("sqlpatch.wrong_signer", "MSSQLSERVER", "failed", "is not signed by Microsoft Corporation"),
     # It stays closed, and a person is paged.
     Case("sql.upgrade_fails", "sql01", "half-open", "Script level upgrade for database 'master' failed"),
     Case("sql.recovery_fails", "Reporting", "half-open", "database Reporting (SUSPECT)"),
@@ -125,7 +133,7 @@ def todays() -> list[Case]:
 
 def test_there_are_twenty_five() -> None:
     """Different ones, and each end of a night among them."""
-    assert len({str(case) for case in CASES}) >= 25
+    assert len({(str(case), case.verdict) for case in CASES}) >= 25
     assert {case.verdict for case in CASES} == {"succeeded", "stopped", "failed", "half-open"}
 
 

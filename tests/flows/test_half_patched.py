@@ -53,8 +53,9 @@ def test_a_setup_that_replaced_nothing_leaves_the_estate_open(
         "FAILED",
         (
             "acme-billing: failed at install, 2 updates were installed, everything is up. "
-            f"sql01: {CU} failed, setup answered 0x84B30002: not a code that we know; Summary.txt has the reason. "
-            f"MSSQLSERVER is still at {OLD}. See Summary.txt of setup on sql01."
+            f"sql01: {CU} failed, setup answered 0x84B30002 (The patch installer has failed to update the following "
+            "instance: MSSQLSERVER; Database Engine Services: Failed (An error occurred during the setup process of the "
+            f"feature)). MSSQLSERVER is still at {OLD}. See Summary.txt of setup on sql01."
         ),
     )
     assert ran.report["next_command"] == "billpatch patch acme-billing --change CHG1 --attempt 2"
@@ -81,7 +82,8 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     lab.declare("sql.upgrade_fails", "sql01")
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
     died = (
-        "sql01: SQL Server has ended by itself: Script level upgrade for database 'master' failed because upgrade step "
+        "sql01: SQL Server has ended by itself: There is already an object named 'DatabaseMailUserRole' in the database "
+        "(2714); Script level upgrade for database 'master' failed because upgrade step "
         "'msdb110_upgrade.sql' encountered error 2714, state 6, severity 25 (912); Cannot recover the master database "
         "(3417). See its ERRORLOG on sql01."
     )
@@ -98,6 +100,11 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     assert page["verdict"] == "half-open"
     assert died in page["text"]
     assert "/Action=RemovePatch /InstanceName=MSSQLSERVER" in page["text"]
+    assert f"master, model and msdb restore onto build {OLD} only (error 3168)" in page["text"]
+    assert r"master: \\nas01\billing" in page["text"]
+    assert "billpatch recover acme-billing" in page["text"]
+    customers = httpx.get(f"http://{lab.state()['hosts']['web01']['address']}:8080/AdminPortal/")
+    assert (customers.status_code, "maintenance" in customers.text.casefold()) == (503, True)
 
     recovered = subprocess.run(
         [sys.executable, "-m", "billpatch", "recover", lab.estate],
@@ -129,7 +136,7 @@ def test_binaries_and_registry_that_differ_are_half_a_patch(
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
     assert ran.type == "FAILED"
     assert ran.message.startswith(
-        f"acme-billing: NOT reopened, a person is needed. (1) sql01: {CU} is half-done, setup answered 0x84B30002: "
+        f"acme-billing: NOT reopened, a person is needed. (1) sql01: {CU} is half-done, setup answered 0x84B30002 ("
     )
     problem = f"sql01: MSSQLSERVER is half-patched: setup has left build {NEW}, the engine runs {OLD}. See Summary.txt of setup on sql01."
     assert any(problem in each for each in ran.report["problems"])

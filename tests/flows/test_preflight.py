@@ -11,6 +11,7 @@ import pytest
 
 from flows.check import check_estate
 from flows.patch import patch_estate
+from tasks.progress import Progress, subscribe
 
 REFUSED = "acme-billing: stopped at preflight, nothing was touched. "
 
@@ -119,3 +120,37 @@ def test_wrong_passwords_are_told_all_at_once(refused: Refused, monkeypatch: pyt
     refusals = refused.lab.audit("winrm.logon_refused", effects_only=False)
     assert sorted(each["host"] for each in refusals) == ["sql01", "web01"]
     assert refused.problems(check_estate) == [f"preflight: (1) {told[0]} (2) {told[1]}"]
+
+
+@pytest.mark.slow
+def test_patches_that_do_not_fit_are_refused_all_at_once(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """A CU that would leave the GDR branch, a package for another version; with the estate's word the CU fits."""
+    lab = start_lab("gdr")
+    before = lab.audit()
+    estate = Path(lab.estate)
+    text = estate.read_text(encoding="utf-8")
+    package = text[text.index("  - kind: mssql-patch") : text.index("quiet:")]
+    other = (
+        package.replace("CU32", "CU31 of 2017")
+        .replace("15.0.4430.1", "14.0.3456.2")
+        .replace("KB5054833", "KB5016884", 1)
+    )
+    estate.write_text(text.replace(package, package + other), encoding="utf-8")
+    ran = run_flow(patch_estate, estate=str(estate))
+    assert ran.message == (
+        "acme-gdr: stopped at preflight, nothing was touched. (1) sql01: SQL Server 2019 CU32 (15.0.4430.1) is a CU, and "
+        "MSSQLSERVER has had security fixes alone until now (GDR branch, 15.0.2101.7). A CU leaves that branch, and only "
+        "uninstalling leads back. Say branch: leave-gdr for it, or name the GDR package. (2) sql01: SQL Server 2019 CU31 "
+        "of 2017 (14.0.3456.2) is for SQL Server 2017, and MSSQLSERVER is SQL Server 2019 (15.0.2101.7). Name a package "
+        "for SQL Server 2019, or take this one out of updates.packages."
+    )
+    assert lab.audit() == before
+    estate.write_text(text.replace("deadline: 10m", "deadline: 10m\n    branch: leave-gdr"), encoding="utf-8")
+    told: list[Progress] = []
+    end = subscribe(told.append)
+    shown = run_flow(check_estate, estate=str(estate))
+    end()
+    assert (shown.type, lab.audit()) == ("COMPLETED", before)
+    assert any("shares with REPORTS (15.0.4123.1): Browser, VSS writer, client tools" in each.message for each in told)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
 
-from model.estate import BackupItem, Estate, EstateFaults, load_estate
+from model.estate import BackupItem, Estate, EstateFaults, MssqlPatch, load_estate
 
 SAMPLES = Path(__file__).parents[2] / "deployments" / "estates"
 
@@ -33,6 +34,36 @@ def acme() -> Estate:
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_sample_loads_and_bears_its_files_name(sample: Path) -> None:
     assert load_estate(sample.read_bytes(), sample.name).name == sample.stem
+
+
+def test_the_package_that_the_sample_shows_is_one() -> None:
+    """It stands there as a comment; whoever takes the marks away has every setting of a SQL Server patch."""
+    text = (SAMPLES / "acme-billing.yaml").read_text(encoding="utf-8")
+    shown = re.sub(r"(?m)^    # (?=- kind: mssql|  )", "    ", text)
+    (package,) = (each for each in load_estate(shown, "x.yaml").updates.packages if isinstance(each, MssqlPatch))
+    assert (package.build, package.branch, package.all_instances) == ("15.0.4430.1", "leave-gdr", True)
+    assert package.model_fields_set >= set(MssqlPatch.model_fields) - {"arguments", "credentials"}
+
+
+@pytest.mark.parametrize(
+    ("build", "branch", "fault"),
+    [
+        ("15.0.4430.1", "gdr", "15.0.4430.1 is SQL Server 2019 RTM, CU branch, so gdr is not true of it"),
+        ("15.0.2155.2", "leave-gdr", "15.0.2155.2 is SQL Server 2019 RTM, GDR branch, so leave-gdr is not true of it"),
+        ("15.0.4430.1", "leave-gdr", None),
+        ("18.0.4100.1", "cu", None),
+    ],
+)
+def test_a_branch_that_the_build_contradicts_is_a_fault(build: str, branch: str, fault: str | None) -> None:
+    """What the build tells is not for the estate to say; what it does not tell is."""
+    package = f"{{kind: mssql-patch, name: P, on: bill01, source: 'C:\\p.exe', sha256: {'ab' * 32}, build: {build}, branch: {branch}}}"
+    text = MINIMAL + f"updates: {{packages: [{package}]}}\n"
+    if fault is None:
+        assert load_estate(text, "x.yaml").updates.packages[0].branch == branch
+        return
+    with pytest.raises(EstateFaults, match=r"updates\.packages") as caught:
+        load_estate(text, "x.yaml")
+    assert fault in str(caught.value)
 
 
 def test_ten_lines_are_an_estate() -> None:

@@ -29,6 +29,7 @@ sql:
     port: 1433
     credentials: sql-acme
     databases: [EngageIP, Reporting]
+    script_upgrade: 30m
     agent_jobs: {hold: [nightly rating]}
 engageip:
   host: web01
@@ -71,6 +72,11 @@ updates:
       build: 15.0.4430.1
       kb: KB5054833
       arguments: [/SkipRules=RebootRequiredCheck]
+      min_build: 15.0.2000.5
+      branch: leave-gdr
+      all_instances: true
+      publisher: Microsoft Corporation
+      deadline: 2h
       credentials: tools-acme
     - kind: msi
       name: Acme Runtime 3.1
@@ -150,6 +156,7 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
     "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
+    "min_build", "branch", "all_instances", "script_upgrade",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
@@ -161,6 +168,7 @@ REQUIRED_HERE = {("updates", "packages", 3, "kb")}
 # Deleted, these have a default too, or their absence is a fault, depending on where they stand.
 DEPENDS = {
     ("engageip", "sites", 0, "hosts"),
+    ("updates", "packages", 0, "publisher"),
     ("updates", "source"),
     ("updates", "credentials"),
     *((("checks", n, "name")) for n in range(4)),
@@ -309,6 +317,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
             and name in {"port", "hours", "expect", "max_unavailable", "ignore", "largest_mb", "keep_days"}
         )
         or (wrong == -1 and name in {"expect", "ignore"})
+        or (wrong is True and name == "all_instances")
         or (isinstance(wrong, str) and name == "prefix")
         or (wrong is True and name == "accept_eulas")
         or (isinstance(wrong, str) and wrong and (name in text_fields | LISTS_OF_TEXT))

@@ -167,9 +167,15 @@ def test_wusas_codes(code: int, do: str) -> None:
         (-2042429437, "not-needed"),
         (-2061893606, "fail"),
         (1513770790, "unknown"),
+        # The same, as a client reads them that takes them for unsigned, or as text.
+        ("2227047362", "reboot"),
+        (2252537859, "not-needed"),
+        ("2233073690", "fail"),
+        ("2226323458", "unknown"),
+        ("-2067919934", "reboot"),
     ],
 )
-def test_sql_server_setups_codes(code: int, do: str) -> None:
+def test_sql_server_setups_codes(code: int | str, do: str) -> None:
     """Any code whose low word is 0x0BC2 speaks of a restart; 3010 alone says that setup is done."""
     assert sql_setup_meaning(code).do == do
 

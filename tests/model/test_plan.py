@@ -73,6 +73,14 @@ def test_installs_are_told_by_identity(estate: Estate) -> None:
     assert not plan.admits("sql01", "u-net", 200)
 
 
+def test_what_is_to_be_known_of_a_package_stands_beside_it(estate: Estate) -> None:
+    """That it is not needed, or what else it touches: whoever reviews the plan reads it there."""
+    note = "also updates what MSSQLSERVER shares with REPORTS"
+    plan = plan_of(estate, {}, {"SQL Server 2019 CU32": note, "another": "x"})
+    assert str(plan.of("install", "sql01")[0]) == f"sql01: SQL Server 2019 CU32 (build 15.0.4430.1; {note})"
+    assert plan.hash == plan_of(estate, {}).hash, "what is approved stays the same"
+
+
 def test_what_is_refused_is_listed_with_its_reason(estate: Estate) -> None:
     plan = plan_of(estate, {"sql01": [SQL]})
     assert not plan.admits("sql01", "u-sql", 200)

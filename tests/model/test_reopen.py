@@ -8,7 +8,7 @@ import pytest
 
 from model.estate import Estate, load_estate
 from model.records import CheckRecord
-from model.reopen import INSTALLING, Begun, begun_on, reopening, sql_patch_section
+from model.reopen import INSTALLING, Begun, begun_on, patches_begun, reopening, sql_patch_section
 
 ESTATE = """
 estate: acme
@@ -122,3 +122,10 @@ def test_what_was_begun_is_read_from_the_hosts() -> None:
     assert begun.builds == {"sql01": "15.0.4430.1"}
     assert begun.anything
     assert not begun_on({"web02": {"held": {}}}).anything
+
+
+def test_patches_of_a_night_are_told_in_their_order() -> None:
+    """As four numbers, whatever the order of the sections in the file."""
+    held = {sql_patch_section("15.0.4430.1"): {}, INSTALLING: {}, sql_patch_section("15.0.900.1"): {}}
+    assert patches_begun({"held": held}) == ("15.0.900.1", "15.0.4430.1")
+    assert patches_begun({"held": None}) == patches_begun({}) == ()

@@ -23,13 +23,22 @@ OLD, NEW, NEWER = "15.0.4355.3", "15.0.4430.1", "15.0.4440.1"
 )
 def test_whole_or_half_patched(setup: str | None, engine: str, said: str | None) -> None:
     """Whole is: both places agree, on the build of before or on the one that was wanted."""
-    assert half_patched(OLD, NEW, setup, engine) == said
+    assert half_patched(OLD, [NEW], setup, engine) == said
 
 
 def test_without_a_build_of_before_only_the_new_one_is_whole() -> None:
     """Nobody wrote down what it was: nothing proves that nothing was replaced."""
-    assert half_patched(None, NEW, OLD, OLD) is not None
-    assert half_patched(None, NEW, NEW, NEW) is None
+    assert half_patched(None, [NEW], OLD, OLD) is not None
+    assert half_patched(None, [NEW], NEW, NEW) is None
+
+
+def test_what_an_earlier_patch_of_the_night_has_brought_is_whole() -> None:
+    """The service pack went in, the security fix upon it failed before it replaced anything."""
+    assert half_patched(OLD, [NEW, NEWER], NEW, NEW) is None
+    assert half_patched(OLD, [NEW, NEWER], NEWER, NEW) is not None
+    assert half_patched(OLD, [NEW, NEWER], "15.0.4432.1", "15.0.4432.1") == (
+        f"build 15.0.4432.1 is neither {NEWER} nor {NEW} nor {OLD}, the one before"
+    )
 
 
 def test_what_was_before_is_read_from_the_record() -> None:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.faults import Fault
+from lab.scripts.setup_files import summary_text
+from model.sql.errorlog import TELLING
 
-pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Get-SqlBuild", "Install-SqlPatch")]
+pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Get-SqlSetup", "Get-SqlErrorLog", "Install-SqlPatch")]
 
 OLD, NEW = "15.0.4355.3", "15.0.4430.1"
 HERE, SHARE = r"C:\Staging\cu32.exe", r"\\nas01\billing\packages\cu32.exe"
+LOG = "C/Program Files/Microsoft SQL Server/MSSQL15.MSSQLSERVER/MSSQL/Log/ERRORLOG"
+REBOOT_FIRST = -2067919934
 
 
 def package(**more: Any) -> bytes:
@@ -23,18 +30,34 @@ def package(**more: Any) -> bytes:
 
 
 def registry(state: dict[str, Any]) -> None:
-    """An instance as setup leaves it in the registry."""
+    """Instances as setup leaves them in the registry."""
     server = state["HKLM"]["SOFTWARE"]["Microsoft"].setdefault("Microsoft SQL Server", {})
-    server["Instance Names"] = {"SQL": {"@": {"MSSQLSERVER": "MSSQL15.MSSQLSERVER"}}}
-    server["MSSQL15.MSSQLSERVER"] = {"Setup": {"@": {"PatchLevel": OLD, "Edition": "Standard Edition"}}}
+    server["Instance Names"] = {
+        "SQL": {"@": {"MSSQLSERVER": "MSSQL15.MSSQLSERVER", "BILLING": "MSSQL13.BILLING"}},
+        "OLAP": {"@": {"MSSQLSERVER": "MSAS15.MSSQLSERVER"}},
+    }
+    parameters = {"SQLArg0": r"-dC:\master.mdf", "SQLArg1": "-e" + LOG.replace("C/", "C:\\", 1).replace("/", "\\")}
+    setup = {"Setup": {"@": {"PatchLevel": OLD, "Edition": "Standard Edition"}}}
+    server["MSSQL15.MSSQLSERVER"] = {**setup, "MSSQLServer": {"Parameters": {"@": parameters}}}
+    server["MSSQL13.BILLING"] = {"Setup": {"@": {"PatchLevel": "13.0.6300.2"}}}
+
+
+def services(state: dict[str, Any]) -> None:
+    """SQL Server's beside others."""
+    state["MSSQLSERVER"] = {"status": "Running", "start": "Automatic"}
+    state["MsDtsServer150"] = {"status": "Stop Pending", "start": "Automatic"}
+    state["ReportServer$BILLING"] = {"status": "Stopped", "start": "Disabled"}
 
 
 @pytest.fixture
 def hosts(twin: Callable[..., Any]) -> Any:
     """Make a SQL Server host with the package on its disk and on the share."""
-    made = twin(name="sql01")
+    made = twin(name="sql01", speed=2000)
     made.state("registry.json", registry)
+    made.state("services.json", services)
+    made.state("cim.json", lambda state: state.update(Win32_Process=[]))
     put(made, package())
+    said(made, 0)
     return made
 
 
@@ -43,19 +66,27 @@ def put(hosts: Any, data: bytes) -> None:
     hosts.put("unc/nas01/billing/packages/cu32.exe", data)
 
 
+def said(hosts: Any, code: int, **more: Any) -> None:
+    """What setup will end with in the engine: code and Summary.txt; the lab's own setup finds both by itself."""
+    told = {"build": NEW, "kb": "KB5054833"}
+    text = summary_text({"MSSQLSERVER": code}, told, {"MSSQLSERVER": OLD}, datetime(2026, 1, 10, tzinfo=UTC), code)
+    hosts.state("setup.json", lambda state: state.update({"exit_code": code, "summary": text, **more}))
+
+
 def patch(path: str = HERE, data: bytes | None = None, **more: Any) -> dict[str, Any]:
     wanted = hashlib.sha256(package() if data is None else data).hexdigest()
-    return {"path": path, "sha256": wanted, "instance": "MSSQLSERVER", "publisher": "Microsoft Corporation", **more}
+    given = {"path": path, "sha256": wanted, "instance": "MSSQLSERVER", "publisher": "Microsoft Corporation"}
+    return {**given, "deadline_seconds": 60, "grace_seconds": 20, **more}
 
 
 def agree(both: Any) -> dict[str, Any]:
     """Both tellings, but for how long it took and when it began."""
     for side in (both.engine, both.lab):
-        summary = side["value"]["summary"]
-        if summary is not None:
-            lines = summary["text"].split("\r\n")
-            summary["text"] = "\n".join(line for line in lines if "Start time" not in line)
-    found: dict[str, Any] = both.agree("seconds")
+        for summary in side["value"]["summaries"]:
+            summary["text"] = re.sub(r"Start time:.*", "", summary["text"])
+            summary["path"] = re.sub(r"\d{8}_\d{6}", "STAMP", summary["path"])
+        side["value"]["summaries"].sort(key=lambda each: each["path"])  # both were written in one tick of the clock
+    found: dict[str, Any] = both.agree("seconds", "written")
     return found
 
 
@@ -64,71 +95,125 @@ def started(hosts: Any) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
+def left(hosts: Any) -> tuple[list[str], list[str]]:
+    """What lies in the staging folder on both sides."""
+    hosts.put("C/ProgramData/EngageIPPatching/staging/keep", "")
+    first, second = hosts.files("C/ProgramData/EngageIPPatching/staging")
+    return first, second
+
+
 @pytest.mark.parametrize("path", [HERE, SHARE])
-def test_a_patch_from_a_disk_or_a_share(hosts: Any, path: str) -> None:
-    """It runs from a disk of the host; code, builds, signer and Summary.txt are the answer."""
+def test_a_patch_is_copied_checked_unpacked_and_run(hosts: Any, path: str) -> None:
+    """From the protected folder, whence nothing remains; code, builds, signer and summaries are the answer."""
+    sha = hashlib.sha256(package()).hexdigest()[:16]
     answer = agree(hosts.call_job("Install-SqlPatch", patch(path), secrets=None))
-    assert (answer["exit_code"], answer["build_before"], answer["build_after"]) == (0, OLD, NEW)
+    assert (answer["ended"], answer["exit_code"], answer["build_before"], answer["build_after"]) == (
+        "exited",
+        0,
+        OLD,
+        NEW,
+    )
     assert "CN=Microsoft Corporation" in answer["signer"]
-    assert "Final result:                  Passed" in answer["summary"]["text"]
-    assert answer["summary"]["path"].endswith(r"\150\Setup Bootstrap\Log\Summary.txt")
-    folder = r"C:\Staging" if path == HERE else r"C:\ProgramData\EngageIPPatching\staging"
+    names = [summary["path"].rsplit("\\", 1)[1] for summary in answer["summaries"]]
+    assert names == ["Summary_SQL01_STAMP.txt", "Summary.txt"]
+    assert "Final result:                  Passed" in answer["summaries"][0]["text"]
+    work = rf"C:\ProgramData\EngageIPPatching\staging\sql-{sha}"
     assert started(hosts) == [
-        rf"{folder}\cu32.exe /quiet /IAcceptSQLServerLicenseTerms /Action=Patch /InstanceName=MSSQLSERVER"
+        rf"{work}\cu32.exe /x:{work}\x /quiet",
+        rf"{work}\x\setup.exe /quiet /IAcceptSQLServerLicenseTerms /Action=Patch /InstanceName=MSSQLSERVER",
     ]
     first, second = hosts.json("registry.json")
     assert first == second
+    assert left(hosts) == (["keep"], ["keep"])
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "after"),
+    ("fault", "settings", "code", "after"),
     [
-        ({"exit_code": 3010}, 3010, NEW),
-        ({"exit_code": -2067919934}, -2067919934, OLD),
-        ({"exit_code": -2068643838, "patches": True}, -2068643838, NEW),
-        ({"exit_code": 1513770790, "summary": False}, 1513770790, OLD),
+        ("sqlpatch.exit_code", {"code": 3010}, 3010, NEW),
+        ("sqlpatch.reboot_first", {}, REBOOT_FIRST, OLD),
+        ("sqlpatch.already", {}, -2042429437, OLD),
+        ("sqlpatch.exit_code", {"code": -2068643838, "patches": True}, -2068643838, NEW),
+        ("sqlpatch.exit_code", {"code": 1513770790, "summary": False}, 1513770790, OLD),
     ],
 )
-def test_codes_of_setup(hosts: Any, fault: dict[str, Any], code: int, after: str) -> None:
+def test_codes_of_setup(hosts: Any, fault: str, settings: dict[str, Any], code: int, after: str) -> None:
     """Signed decimals, as Summary.txt writes them; the build tells what the code does not."""
-    hosts.state("setup.json", lambda state: state.update(fault))
-    settings = {"code": fault["exit_code"], **{key: fault[key] for key in ("patches", "summary") if key in fault}}
-    hosts.lab.faults.declare(Fault("sqlpatch.exit_code", on="MSSQLSERVER", with_=settings))
+    more = {"summary": None} if settings.get("summary") is False else {}
+    said(hosts, code, patches=bool(settings.get("patches")), **more)
+    hosts.lab.faults.declare(Fault(fault, on="MSSQLSERVER", with_=settings))
     answer = agree(hosts.call_job("Install-SqlPatch", patch()))
     assert (answer["exit_code"], answer["build_after"]) == (code, after)
-    assert (answer["summary"] is None) == (fault.get("summary") is False)
+    assert (answer["summaries"] == []) == (settings.get("summary") is False)
 
 
-def test_the_build_that_setup_has_left_behind(hosts: Any) -> None:
-    """From the registry, whatever runs; an instance that is not there has none."""
-    assert hosts.run("Get-SqlBuild", {"instance": "MSSQLSERVER"}).agree() == {"instance": "MSSQLSERVER", "build": OLD}
-    assert hosts.run("Get-SqlBuild", {"instance": "BILLING"}).agree() == {"instance": "BILLING", "build": None}
-
-
-def test_a_patch_that_is_there_already(hosts: Any) -> None:
-    """Setup says so with a code of its own; a stale Summary.txt is not taken for this run's."""
-    agree(hosts.call_job("Install-SqlPatch", patch()))
+def test_a_setup_that_has_said_its_last_word_and_hangs_is_ended(hosts: Any) -> None:
+    """Summary.txt is written, the process stays: after the grace it is ended, and the evidence is the answer."""
+    said(hosts, 0, hangs="said")
+    hosts.lab.faults.declare(Fault("sqlpatch.hangs", with_={"said": True}))
     answer = agree(hosts.call_job("Install-SqlPatch", patch()))
-    assert (answer["exit_code"], answer["build_before"], answer["build_after"]) == (-2042429437, NEW, NEW)
+    assert (answer["ended"], answer["exit_code"], answer["build_after"]) == ("said", None, NEW)
+    assert started(hosts)[-1] == "Stop-Process 4242 True"
+    assert hosts.run("Get-SqlSetup").agree()["running"] == []
+    assert left(hosts) == (["keep"], ["keep"])
 
 
-def test_an_old_summary_says_nothing(hosts: Any) -> None:
-    """One that lay there before is not this run's."""
-    import os
+def test_a_setup_that_is_late_is_left_alone(hosts: Any) -> None:
+    """It may be at work: it is not killed, its files stay, it can be seen, and no second one is started beside it."""
+    said(hosts, 0, hangs="silent")
+    hosts.lab.faults.declare(Fault("sqlpatch.hangs"))
+    answer = agree(hosts.call_job("Install-SqlPatch", patch(deadline_seconds=15)))
+    assert (answer["ended"], answer["exit_code"], answer["build_after"], answer["summaries"]) == ("late", None, OLD, [])
+    assert "Stop-Process" not in " ".join(started(hosts))
+    (running,) = hosts.run("Get-SqlSetup").agree()["running"]
+    assert (running["id"], running["name"]) == (4242, "setup.exe")
+    assert len(left(hosts)[0]) == 3
+    again = hosts.call_job("Install-SqlPatch", patch()).agree("line")
+    assert again["id"] == "SetupRuns"
+    assert len(started(hosts)) == 2
 
+
+def test_what_setup_has_left_behind(hosts: Any) -> None:
+    """From the registry, whatever runs: engines and others, services by name, no summary unless asked for."""
+    answer = hosts.run("Get-SqlSetup").agree()
+    assert [(each["name"], each["kind"], each["build"]) for each in answer["instances"]] == [
+        ("BILLING", "SQL", "13.0.6300.2"),
+        ("MSSQLSERVER", "SQL", OLD),
+        ("MSSQLSERVER", "OLAP", None),
+    ]
+    assert answer["services"] == [
+        {"name": "MsDtsServer150", "status": "StopPending", "start_mode": "Auto"},
+        {"name": "MSSQLSERVER", "status": "Running", "start_mode": "Auto"},
+        {"name": "ReportServer$BILLING", "status": "Stopped", "start_mode": "Disabled"},
+    ]
+    assert (answer["running"], answer["summaries"]) == ([], [])
+    hosts.state("registry.json", lambda state: state["HKLM"]["SOFTWARE"]["Microsoft"].pop("Microsoft SQL Server"))
+    assert hosts.run("Get-SqlSetup").agree()["instances"] == []
+
+
+def test_summaries_since_a_moment(hosts: Any) -> None:
+    """An earlier patch says nothing about this one; two blanks of time are allowed for clocks that differ in grain."""
     name = "C/Program Files/Microsoft SQL Server/150/Setup Bootstrap/Log/Summary.txt"
-    hosts.put(name, "Final result: Passed")
+    hosts.put(name, "\ufeffFinal result: Passed\u20ac".encode("utf-16-le"))
+    for side in (hosts.engine, hosts.lab.folder):
+        os.utime(side / name, (1_700_000_000, 1_700_000_000))
+    found = hosts.run("Get-SqlSetup", {"since": "2023-11-14T22:13:21.500Z"}).agree()["summaries"]
+    assert [(each["written"], each["text"]) for each in found] == [
+        ("2023-11-14T22:13:20.000Z", "Final result: Passed\u20ac")
+    ]
+    assert hosts.run("Get-SqlSetup", {"since": "2023-11-14T22:13:21.500123+00:00"}).agree()["summaries"] == found
+    assert hosts.run("Get-SqlSetup", {"since": "2023-11-14T22:13:30Z"}).agree()["summaries"] == []
+
+
+def test_an_old_summary_is_not_this_runs(hosts: Any) -> None:
+    """One that lay there before does not count."""
+    name = "C/Program Files/Microsoft SQL Server/150/Setup Bootstrap/Log/Summary.txt"
+    hosts.put(name, "\ufeffFinal result: Passed".encode("utf-16-le"))
     for side in (hosts.engine, hosts.lab.folder):
         os.utime(side / name, (1, 1))
-    hosts.state("setup.json", lambda state: state.update(exit_code=1, summary=False))
+    said(hosts, 1, summary=None)
     hosts.lab.faults.declare(Fault("sqlpatch.exit_code", with_={"code": 1, "summary": False}))
-    assert agree(hosts.call_job("Install-SqlPatch", patch()))["summary"] is None
-
-
-def test_no_such_instance(hosts: Any) -> None:
-    """Setup refuses; there is no build before and none after."""
-    answer = agree(hosts.call_job("Install-SqlPatch", patch(instance="OTHER")))
-    assert (answer["exit_code"], answer["build_before"], answer["build_after"]) == (-2068774911, None, None)
+    assert agree(hosts.call_job("Install-SqlPatch", patch()))["summaries"] == []
 
 
 @pytest.mark.parametrize("path", [HERE, SHARE])
@@ -137,15 +222,32 @@ def test_a_package_with_another_byte_is_not_run(hosts: Any, path: str) -> None:
     put(hosts, package().replace(b"MZ", b"MX"))
     assert hosts.call_job("Install-SqlPatch", patch(path)).agree("line")["id"] == "PackageChanged"
     assert started(hosts) == []
+    assert left(hosts) == (["keep"], ["keep"])
 
 
-@pytest.mark.parametrize("data", [package(signer="CN=Contoso"), b"no package at all"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        package(signer="CN=Contoso, O=Contoso"),
+        package(signer="CN=Not Microsoft Corporation Ltd, O=Somebody"),
+        package(signer="CN=Somebody, OU=Microsoft Corporation"),
+        b"no package at all",
+    ],
+)
 def test_a_package_of_another_publisher_is_not_run(hosts: Any, data: bytes) -> None:
-    """Signed by somebody else, or not signed."""
+    """Signed by somebody else, by somebody whose name holds it, or not signed."""
     put(hosts, data)
     failure = hosts.call_job("Install-SqlPatch", patch(data=data)).agree("line")
     assert failure["id"] == "PackageSignature"
     assert started(hosts) == []
+
+
+def test_a_publisher_may_be_the_organisation(hosts: Any) -> None:
+    """The CN of some certificates is a product's; quotes stand around a name with a comma."""
+    data = package(signer='CN=SQL Server, O="Contoso, Inc.", C=CA')
+    put(hosts, data)
+    answer = agree(hosts.call_job("Install-SqlPatch", patch(data=data, publisher="Contoso, Inc.")))
+    assert answer["exit_code"] == 0
 
 
 def test_a_package_that_is_gone(hosts: Any) -> None:
@@ -154,10 +256,34 @@ def test_a_package_that_is_gone(hosts: Any) -> None:
     assert failure["id"] == "PackageMissing"
 
 
-def test_arguments_of_ones_own(hosts: Any) -> None:
-    """An estate may say how its package wants to be started."""
-    hosts.call_job("Install-SqlPatch", patch(arguments=["/quiet", "/InstanceName=MSSQLSERVER"], publisher=""))
-    assert started(hosts) == [rf"{HERE} /quiet /InstanceName=MSSQLSERVER"]
+def test_further_arguments_and_all_instances(hosts: Any) -> None:
+    """An estate may say more to setup, and may mean every instance of the host."""
+    hosts.call_job("Install-SqlPatch", patch(arguments=["/SkipRules=RebootRequiredCheck"], all_instances=True))
+    assert started(hosts)[1].endswith(
+        r"\x\setup.exe /quiet /IAcceptSQLServerLicenseTerms /Action=Patch /AllInstances /SkipRules=RebootRequiredCheck"
+    )
+
+
+def test_a_log_of_a_start_is_cut_down_to_what_tells(hosts: Any) -> None:
+    """UTF-16 with its mark; each telling line with the next that is not blank; no such instance, no log: nothing."""
+    lines = [
+        "2026-01-10 03:12:22.24 spid6s      Database 'master' is upgrading script 'u_tables.sql' from level 251662339 to level 251662414.",
+        "",
+        "2026-01-10 03:12:22.25 spid6s      Starting u_Tables.SQL at  10 Jan 2026",
+        "2026-01-10 03:12:22.30 spid6s      \u0441\u0442\u0440\u043e\u043a\u0430",
+        "2026-01-10 03:12:22.91 Logon       Error: 18401, Severity: 14, State: 1.",
+        "2026-01-10 03:12:22.91 Logon       Login failed for user 'engageip'.",
+        "2026-01-10 03:12:23.00 spid6s      Recovery is complete. This is an informational message only.",
+    ]
+    question = {"instance": "mssqlserver", "pattern": TELLING}
+    assert hosts.run("Get-SqlErrorLog", question).agree() == {"path": None, "lines": [], "last": []}
+    hosts.put(LOG, ("\ufeff" + "\r\n".join(lines) + "\r\n").encode("utf-16-le"))
+    answer = hosts.run("Get-SqlErrorLog", question).agree()
+    assert answer["path"].endswith(r"\Log\ERRORLOG")
+    assert answer["lines"] == [lines[0], lines[2], lines[4], lines[5], lines[6]]
+    assert answer["last"] == lines[4:]
+    assert hosts.run("Get-SqlErrorLog", question | {"instance": "BILLING"}).agree()["path"] is None
+    assert hosts.run("Get-SqlErrorLog", question | {"instance": "NOBODY"}).agree()["path"] is None
 
 
 def test_as_a_task(hosts: Any) -> None:
@@ -165,7 +291,7 @@ def test_as_a_task(hosts: Any) -> None:
     done = hosts.run_job("Install-SqlPatch", patch())
     first, second = (side["job"]["result"] for side in (done.engine, done.lab))
     for one in (first, second):
-        one |= {"seconds": 0, "summary": 0}
+        one |= {"seconds": 0, "summaries": len(one["summaries"])}
     assert first == second
     trail = [json.loads(line) for line in hosts.lab.audit.path.read_text().splitlines()]
     assert [event["build"] for event in trail if event["event"] == "sqlpatch.install"] == [NEW]

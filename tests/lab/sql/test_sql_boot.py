@@ -57,7 +57,7 @@ def test_boot_goes_through_its_phases(make_machine: Any, until: Any) -> None:
     living = machine.connect()
     before = machine.sql.started_at
     machine.host.restart(seconds_down=10)
-    until(lambda: machine.sql.phase is Phase.DOWN)
+    until(lambda: machine.events("sql.down"))
     with pytest.raises(pyodbc.Error):
         living.cursor().execute("SELECT 1")
     seen = watch(machine, "agent")
@@ -93,6 +93,31 @@ def test_patch_runs_its_scripts_at_the_first_start(make_machine: Any) -> None:
     assert machine.sql.wait_until_ready(600)
     assert [event["build"] for event in machine.events("sql.script_upgraded")] == ["15.0.4430.1"]
     assert machine.sql.run("SELECT 1", "EngageIP", **application).rows == [(1,)]
+
+
+def test_databases_are_online_in_the_middle_of_the_scripts(make_machine: Any, until: Any) -> None:
+    """As in life: an administrator sees everything ONLINE, the application is refused, and only the ERRORLOG tells why."""
+    machine = make_machine(durations=Durations(upgrade=60, recover=1))
+    machine.sql.start()
+    machine.sql.patch("15.0.4430.1", level="CU32", kb="KB5054833")
+    states = "SELECT state_desc FROM sys.databases WHERE name IN (N'EngageIP', N'Reporting')"
+    until(lambda: machine.sql.phase is Phase.UPGRADING and machine.sql.databases.find("Reporting").state == "ONLINE")
+    assert machine.sql.run(states).rows == [("ONLINE",), ("ONLINE",)]
+    with pytest.raises(SqlError, match="18401"):
+        machine.sql.run("SELECT 1", user="engageip", password=machine.application_password)
+    assert machine.events("sql.script_upgraded") == []
+    assert machine.sql.wait_until_ready(600)
+    log = machine.file(r"C:\Program Files\Microsoft SQL Server\MSSQL15.MSSQLSERVER\MSSQL\Log\ERRORLOG").read_bytes()
+    assert log.startswith(b"\xff\xfe")
+    told = [line for line in log.decode("utf-16").splitlines() if line[:1] == "2"]
+    order = [
+        "is upgrading script 'u_tables.sql' from level",
+        "Error: 18401, ",
+        "provision_ceipsvc_account.sql",
+        "Recovery is complete",
+    ]
+    found = [next(n for n, line in enumerate(told) if words in line) for words in order]
+    assert found == sorted(found)
 
 
 def test_scripts_that_fail_stop_the_service(make_machine: Any, until: Any) -> None:

@@ -1,6 +1,7 @@
 #Requires -Version 5.1
-# Running a SQL Server patch: a package is a file whose last line is JSON ({"build", "kb", "signer"}); setup.json may say
-# {"exit_code", "patches", "summary": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
+# SQL Server's setup: a package is a file whose last line is JSON ({"build", "kb", "signer"}), and unpacks to a setup.exe that
+# is the same file. setup.json says {"exit_code", "patches", "summary" (the text that it writes, or null), "hangs" ("said",
+# "silent"), "unpacks": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
@@ -30,9 +31,44 @@ function Get-AuthenticodeSignature {
     [pscustomobject]@{ Status = 'Valid'; SignerCertificate = [SetupStubCertificate]::new($signer) }
 }
 
-function Start-Process {
-    param([string]$FilePath, [string[]]$ArgumentList, [switch]$Wait, [switch]$PassThru)
-    if (-not $Wait) { return (Start-StubInstaller -FilePath $FilePath -ArgumentList $ArgumentList) }
+function Set-StubProcess {
+    # The row of setup in Win32_Process, or none any more.
+    param($Path)
+    $cim = Read-StubState -Name 'cim.json'
+    $rows = @()
+    if ($null -ne $Path) { $rows = @([ordered]@{ ProcessId = 4242; Name = 'setup.exe'; ExecutablePath = $Path }) }
+    $cim | Add-Member -MemberType NoteProperty -Name 'Win32_Process' -Value $rows -Force
+    Write-StubState -Name 'cim.json' -Value $cim
+}
+
+function Stop-Process {
+    param([int[]]$Id, [switch]$Force)
+    [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "Stop-Process $Id $Force`n")
+    Set-StubProcess -Path $null
+}
+
+function Invoke-StubSetup {
+    param([string]$FilePath, [string[]]$ArgumentList, $Fault)
+    $package = Read-StubPackage -Path $FilePath
+    $root = 'SOFTWARE\Microsoft\Microsoft SQL Server'
+    $names = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("$root\Instance Names\SQL")
+    foreach ($name in @($names.GetValueNames())) {
+        if ($ArgumentList -notcontains '/AllInstances' -and $ArgumentList -notcontains "/InstanceName=$name") { continue }
+        if ($Fault.exit_code -in @(0, 3010) -or (Get-StubValue -State $Fault -Name 'patches')) {
+            [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("$root\$($names.GetValue($name))\Setup", $true).SetValue('PatchLevel', $package.build)
+        }
+    }
+    $text = Get-StubValue -State $Fault -Name 'summary'
+    if ($null -ne $text) {
+        $log = "C:\Program Files\Microsoft SQL Server\$($package.build.Split('.')[0])0\Setup Bootstrap\Log"
+        $null = [IO.Directory]::CreateDirectory("$log\20260110_031224")
+        [IO.File]::WriteAllText("$log\20260110_031224\Summary_SQL01_20260110_031224.txt", $text, [Text.Encoding]::Unicode)
+        [IO.File]::WriteAllText("$log\Summary.txt", $text, [Text.Encoding]::Unicode)
+    }
+}
+
+function Start-StubSqlSetup {
+    param([string]$FilePath, [string[]]$ArgumentList)
     [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "$FilePath $($ArgumentList -join ' ')`n")
     $tool = [IO.Path]::GetFileName($FilePath)
     if ($tool -in @('wusa.exe', 'dism.exe')) { return (Invoke-StubServicing -Tool $tool -ArgumentList $ArgumentList) }
@@ -41,32 +77,28 @@ function Start-Process {
         throw (New-Object InvalidOperationException('This command cannot be run due to the error: The specified executable is not a valid application for this OS platform.'))
     }
     $fault = Read-StubState -Name 'setup.json'
-    $names = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey('SOFTWARE\Microsoft\Microsoft SQL Server\Instance Names\SQL')
-    $instance = @($ArgumentList | Where-Object { $_ -like '/InstanceName=*' })[0].Substring(14)
-    $id = $null
-    if ($null -ne $names) { $id = $names.GetValue($instance) }
-    $before = $null
-    if ($null -ne $id) { $before = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("SOFTWARE\Microsoft\Microsoft SQL Server\$id\Setup").GetValue('PatchLevel') }
-    $code = Get-StubValue -State $fault -Name 'exit_code'
-    if ($null -eq $code) {
-        $code = 0
-        if ($null -eq $before) { $code = -2068774911 } elseif ($before -eq $package.build) { $code = -2042429437 }
-    }
-    if ($null -ne $before -and ($code -in @(0, 3010) -or (Get-StubValue -State $fault -Name 'patches'))) {
-        [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey("SOFTWARE\Microsoft\Microsoft SQL Server\$id\Setup", $true).SetValue('PatchLevel', $package.build)
-    }
-    if ((Get-StubValue -State $fault -Name 'summary') -ne $false) {
-        $results = @{ 0 = 'Passed'; 3010 = 'Passed but reboot required, see logs for details'; -2042429437 = 'The patch has already been applied.' }
-        $result = 'Failed: see details below'
-        if ($results.ContainsKey([int]$code)) { $result = $results[[int]$code] }
-        $kb = Get-StubValue -State $package -Name 'kb'
-        $lines = @('Overall summary:', "  Final result:                  $result", "  Exit code (Decimal):           $code",
-            "  Start time:                    $([datetime]::Now.ToString('yyyy-MM-dd HH:mm:ss', [Globalization.CultureInfo]::InvariantCulture))", '  Requested action:              Patch', '',
-            "Instance $instance overall summary:", "  Final result:                  $result", "  Exit code (Decimal):           $code", '  Requested action:              Patch', '',
-            'Package properties:', '  Description:                   Microsoft SQL Server', "  KBArticle:                     $kb", "  PatchLevel:                    $($package.build)", '')
-        $folder = "C:\Program Files\Microsoft SQL Server\$($package.build.Split('.')[0])0\Setup Bootstrap\Log"
+    $process = [pscustomobject]@{ Handle = 1; Id = 4242; HasExited = $true; ExitCode = 0 }
+    $unpack = @($ArgumentList | Where-Object { $_ -like '/x:*' })
+    if ($unpack.Count -gt 0) {
+        $folder = $unpack[0].Substring(3)
         $null = [IO.Directory]::CreateDirectory($folder)
-        [IO.File]::WriteAllText("$folder\Summary.txt", ($lines -join "`r`n"), [Text.Encoding]::Unicode)
+        if ((Get-StubValue -State $fault -Name 'unpacks') -ne $false) { [IO.File]::Copy($FilePath, "$folder\setup.exe") }
+        return $process
     }
-    [pscustomobject]@{ ExitCode = [int]$code }
+    $hangs = Get-StubValue -State $fault -Name 'hangs'
+    if ($hangs -ne 'silent') { Invoke-StubSetup -FilePath $FilePath -ArgumentList $ArgumentList -Fault $fault }
+    $process.ExitCode = [int]$fault.exit_code
+    if ($null -ne $hangs) {
+        $process.HasExited = $false
+        Set-StubProcess -Path $FilePath
+    }
+    $process
+}
+
+function Start-Process {
+    param([string]$FilePath, [string[]]$ArgumentList, [switch]$Wait, [switch]$PassThru)
+    if ($FilePath -like '*\staging\sql-*') { return (Start-StubSqlSetup -FilePath $FilePath -ArgumentList $ArgumentList) }
+    if (-not $Wait) { return (Start-StubInstaller -FilePath $FilePath -ArgumentList $ArgumentList) }
+    [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "$FilePath $($ArgumentList -join ' ')`n")
+    Invoke-StubServicing -Tool ([IO.Path]::GetFileName($FilePath)) -ArgumentList $ArgumentList
 }

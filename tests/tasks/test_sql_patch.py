@@ -1,0 +1,321 @@
+"""One SQL Server patch on a lab host, from setup's first second to the engine's last script, and what may go wrong there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from blocks.winrm.errors import HostError
+from lab.estate import PRESETS, Lab
+from lab.faults import Fault
+from lab.scripts.library import set_value
+from model.outcome import Stopped
+from model.plan import plan_of
+from model.records import UpdateRecord
+from model.scan import Scan
+from tasks import install
+from tasks.progress import Progress, subscribe
+from tasks.run import Run, open_run
+from tasks.sql_aftermath import must_be_whole, start_what_ran
+from tasks.sql_patch import install_sql_patch, proof, wants_restart_first
+
+OLD, NEW, CU = "15.0.4355.3", "15.0.4430.1", "SQL Server 2019 CU32"
+SERVICES = ("SQLSERVERAGENT", "SQLWriter", "MsDtsServer150", "SQLServerReportingServices")
+
+
+@dataclass
+class Bench:
+    """A lab with a quiesce open on its hosts, a run over it, and what it has told."""
+
+    lab: Lab
+    run: Run
+    told: list[Progress]
+
+    def install(self, round_number: int = 1) -> UpdateRecord:
+        (package,) = self.run.estate.updates.packages
+        return install_sql_patch(self.run, package, round_number)
+
+    def refused(self, round_number: int = 1) -> str:
+        with pytest.raises(Stopped) as caught:
+            self.install(round_number)
+        return str(caught.value)
+
+    def fault(self, name: str, times: int | None = None, **settings: Any) -> None:
+        self.lab.declare(Fault(name, times=times, with_=settings))
+
+    def audit(self, *events: str) -> list[dict[str, Any]]:
+        trail = [json.loads(line) for line in self.lab.audit.path.read_text(encoding="utf-8").splitlines()]
+        return [each for each in trail if each["event"] in events]
+
+    def restart(self, intent: str) -> None:
+        """Restart the SQL Server host as the runbook does between two rounds, and wait until it is ready."""
+        host = self.lab.hosts["sql01"]
+        before = host.boot_number
+        self.run.hosts["sql01"].run("Restart-PatchedHost", intent=intent, reason="test", fence=1)
+        deadline = time.monotonic() + 30
+        while True:
+            assert time.monotonic() < deadline, "the host has not come back"
+            # The sessions of before are dead: a call finds that out, and opens another.
+            with suppress(HostError):
+                self.run.hosts["sql01"].run("Get-RebootState", intent=intent)
+                if host.boot_number > before and host.parts["sql"].wait_until_ready(60):
+                    return
+            time.sleep(0.01)
+
+    def services(self) -> dict[str, str]:
+        known = self.lab.hosts["sql01"].read("services.json")
+        return {name: known[name]["status"] for name in SERVICES}
+
+    def staged(self) -> list[Path]:
+        folder = self.lab.hosts["sql01"].disk.path(r"C:\ProgramData\EngageIPPatching\staging")
+        return [path for path in folder.rglob("*") if path.is_file()]
+
+    @property
+    def record(self) -> UpdateRecord:
+        (record,) = self.run.journal.of(UpdateRecord)
+        return record
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+    """Start a lab whose estate file is changed: ``bench("gdr", package={"branch": "leave-gdr"}, sql={...})``."""
+    made: list[Bench] = []
+    told: list[Progress] = []
+
+    def start(
+        preset: str = "acme",
+        package: dict[str, Any] | None = None,
+        sql: dict[str, Any] | None = None,
+        speed: float = 400,
+        later: tuple[str, ...] = (),
+    ) -> Bench:
+        lab = Lab(PRESETS[preset], tmp_path / "lab", speed=speed).start()
+        monkeypatch.setenv("BILLPATCH_CREDENTIALS", str(lab.credentials_file))
+        monkeypatch.setenv("BILLPATCH_POLL_SECONDS", "0.02")
+        yaml = YAML(typ="safe", pure=True)
+        document = yaml.load(lab.estate_file.read_text(encoding="utf-8"))
+        document["updates"]["packages"][0].update(package or {})
+        document["sql"]["sql01"].update(sql or {})
+        for build in later:
+            data = b"MZ\n" + json.dumps({"build": build, "kb": "KB5063757"}).encode() + b"\n"
+            (lab.share / "packages" / f"{build}.exe").write_bytes(data)
+            first = document["updates"]["packages"][0]
+            own = {"name": f"the patch to {build}", "source": rf"\\nas01\billing\packages\{build}.exe", "build": build}
+            document["updates"]["packages"].append({**first, **own, "sha256": hashlib.sha256(data).hexdigest()})
+        yaml.dump(document, lab.estate_file)
+        run = open_run(str(lab.estate_file), change="CHG1")
+        run.number, run.fence = 1, 1
+        for host in run.hosts.values():
+            host.run(
+                "Set-QuiesceState", number=1, fence=1, state="open", held={"sql": {"build": OLD, "agent": "running"}}
+            )
+        made.append(Bench(lab, run, told))
+        return made[-1]
+
+    end = subscribe(told.append)
+    yield start
+    end()
+    for each in made:
+        each.run.close()
+        each.lab.stop()
+
+
+def test_scripts_are_watched_to_their_end(bench: Callable[..., Bench]) -> None:
+    """An administrator is let in while they run, and sees every database ONLINE: only the ERRORLOG tells their end."""
+    night = bench()
+    night.fault("sqlpatch.slow_upgrade", seconds=400)
+    record = night.install()
+    assert [each["build"] for each in night.audit("sql.script_upgraded")] == [NEW], (
+        "returned before the scripts had ended"
+    )
+    assert (record.result, record.remark, proof(night.run, record)) == ("installed", None, f"build {NEW}")
+    waits = [each.message for each in night.told if each.stage == "readiness"]
+    steps = [wait for wait in waits if wait.startswith("waiting for its script upgrade (")]
+    assert len(steps) > 1
+    assert "provision_ceipsvc_account.sql" in steps[-1]
+    assert night.staged() == []
+
+
+def test_what_ran_before_runs_again_and_what_does_not_is_named(bench: Callable[..., Bench]) -> None:
+    """Agent first, then the others; Reporting Services do not come up, and keep nobody else down."""
+    night = bench()
+    night.fault("sqlpatch.leaves_services", times=1)
+    night.lab.declare(Fault("service.broken", on="SQLServerReportingServices"))
+    assert night.install().result == "installed"
+    assert "Stopped" in night.services().values()
+    down = start_what_ran(night.run, "sql01")
+    assert list(down) == ["SQLServerReportingServices"]
+    assert "cannot be started" in down["SQLServerReportingServices"]
+    assert night.services() == {**dict.fromkeys(SERVICES, "Running"), "SQLServerReportingServices": "Stopped"}
+    started = [each["service"] for each in night.audit("service.start")]
+    assert [name for name in started if name in SERVICES][-2:] == ["MsDtsServer150", "SQLWriter"]
+
+
+def test_after_3010_no_restart_may_cut_the_scripts_either(bench: Callable[..., Bench]) -> None:
+    """Setup asks for a restart, and has started the engine, which is at its scripts."""
+    night = bench()
+    night.fault("sqlpatch.exit_code", code=3010)
+    night.fault("sqlpatch.slow_upgrade", seconds=100)
+    assert (night.install().result, night.record.hresult) == ("installed", "0x00000BC2")
+    assert len(night.audit("sql.script_upgraded")) == 1
+
+
+def test_a_script_upgrade_that_outlasts_its_budget_is_named(bench: Callable[..., Bench]) -> None:
+    """Thirty minutes unless the estate says otherwise; nobody restarts it meanwhile."""
+    night = bench(sql={"script_upgrade": "1s"})
+    night.fault("sqlpatch.slow_upgrade", seconds=4000)
+    told = night.refused()
+    assert "SQL Server is not ready, it still waits for its script upgrade (" in told
+    assert night.record.result == "unknown"
+
+
+def test_a_restart_before_setup_is_granted_once(bench: Callable[..., Bench]) -> None:
+    """The next round tries again; a second wish is told with what asks for it, and nothing was installed."""
+    night = bench()
+    night.fault("sqlpatch.reboot_first", times=2)
+    first = night.install()
+    assert (wants_restart_first(first), first.hresult, first.result) == (True, "0x84BE0BC2", "failed")
+    night.restart("acme-billing.CHG1.1.1")
+    told = night.refused(2)
+    assert "setup wants a restart although the host has just been restarted" in told
+    assert "rule RebootRequiredCheck: Failed" in told
+    assert "What asks for it: none of the usual signals" in told
+    assert night.audit("sqlpatch.install") == []
+    assert night.install(3).result == "installed"
+    assert (night.record.result, len(night.audit("sqlpatch.start"))) == ("installed", 3)
+
+
+def test_what_asks_for_the_restart_is_named(bench: Callable[..., Bench]) -> None:
+    """Files that wait to be renamed keep setup from beginning; an antivirus that puts them there again is found so."""
+    night = bench()
+    night.restart("acme-billing.CHG1.1.0")
+    manager = r"SYSTEM\CurrentControlSet\Control\Session Manager"
+    set_value(night.lab.hosts["sql01"], manager, "PendingFileRenameOperations", [r"\??\C:\AV\engine.dll", ""])
+    assert r"What asks for it: PendingFileRenameOperations: C:\AV\engine.dll. Mend that" in night.refused()
+
+
+def test_a_setup_that_hangs_after_its_last_word_is_judged_by_the_evidence(bench: Callable[..., Bench]) -> None:
+    """Summary.txt says that it passed, both builds say so too."""
+    night = bench()
+    night.fault("sqlpatch.hangs", said=True)
+    assert (night.install().result, night.record.hresult) == ("installed", "0x00000000")
+
+
+def test_a_setup_that_does_not_end_is_left_alone_and_keeps_the_estate_closed(bench: Callable[..., Bench]) -> None:
+    """Both builds are those of before: only that it still runs tells that the estate must not open."""
+    night = bench(package={"deadline": "30s"})
+    night.fault("sqlpatch.hangs", said=False)
+    told = night.refused()
+    assert "has not ended within 30s, and still runs. It is left alone" in told
+    assert "billpatch recover" in told
+    assert night.record.result == "unknown"
+    quiesce = night.run.hosts["sql01"].run("Get-QuiesceState")["quiesce"]
+    with pytest.raises(Stopped, match=r"setup.exe of SQL Server setup still runs on MSSQLSERVER"):
+        must_be_whole(night.run, "sql01", quiesce, OLD)
+    with night.lab.hosts["sql01"].edit("cim.json") as cim:
+        cim["Win32_Process"] = []
+    must_be_whole(night.run, "sql01", quiesce, OLD)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("sqlpatch.flip_byte", "is not the package that was approved (SHA-256 "),
+        ("sqlpatch.wrong_signer", "is not signed by Microsoft Corporation (signature: Valid, signer: CN=Contoso Ltd"),
+    ],
+)
+def test_a_package_that_is_not_what_was_approved_never_runs(
+    bench: Callable[..., Bench], fault: str, words: str
+) -> None:
+    """One byte, or another publisher: nothing was run, nothing is left, and the instance is whole."""
+    night = bench()
+    night.fault(fault)
+    told = night.refused()
+    assert f"install: sql01: {CU} was not installed: " in told
+    assert words in told
+    assert night.audit("sqlpatch.start", "sqlpatch.install") == []
+    assert (night.record.result, night.staged()) == ("failed", [])
+    must_be_whole(night.run, "sql01", night.run.hosts["sql01"].run("Get-QuiesceState")["quiesce"], OLD)
+
+
+def test_a_setup_that_says_applied_already_and_has_left_the_old_build_has_failed(bench: Callable[..., Bench]) -> None:
+    """-2042429437 is what setup says; PatchLevel is what is so."""
+    night = bench()
+    night.fault("sqlpatch.already")
+    told = night.refused()
+    assert f"{CU} failed, setup answered 0x86430003: is applied already (" in told
+    assert f"MSSQLSERVER is still at {OLD}" in told
+
+
+def test_a_host_that_restarts_under_setup_is_asked_what_became_of_it(bench: Callable[..., Bench]) -> None:
+    """The job was cut: neither a success nor a failure, until the builds have told."""
+    night = bench(speed=100)
+
+    def cut() -> None:
+        while not night.audit("sqlpatch.start"):
+            threading.Event().wait(0.01)
+        night.lab.restart("sql01", seconds_down=5)
+
+    beside = threading.Thread(target=cut)
+    beside.start()
+    told = night.refused()
+    beside.join()
+    assert f"{CU} failed, setup was cut off. MSSQLSERVER is still at {OLD}" in told
+    assert any("builds and Summary.txt will tell" in each.message for each in night.told)
+    assert night.lab.hosts["sql01"].parts["sql"].wait_until_ready(600)
+    assert night.install(2).result == "installed"
+
+
+def test_an_instance_that_is_there_already_is_left_alone(bench: Callable[..., Bench]) -> None:
+    """Told with its build; setup is not started."""
+    night = bench(package={"build": OLD})
+    assert (night.install().result, night.record.remark) == ("not-needed", f"MSSQLSERVER is at {OLD} already")
+    assert night.audit("sqlpatch.start") == []
+
+
+def test_all_instances_of_the_host(bench: Callable[..., Bench]) -> None:
+    """On the estate's word: the one beside is patched too, and its build is looked at as well."""
+    night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
+    assert night.install().result == "installed"
+    assert sorted(each["instance"] for each in night.audit("sqlpatch.install")) == ["MSSQLSERVER", "REPORTS"]
+
+
+def test_the_second_of_two_patches_waits_for_the_restart_that_the_first_one_asks_for(
+    bench: Callable[..., Bench],
+) -> None:
+    """Setup would refuse it: it is left for the next round, and is not forgotten."""
+    newer = "15.0.4440.1"
+    night = bench(later=(newer,))
+    manager = r"SYSTEM\CurrentControlSet\Control\Session Manager"
+
+    def leave_renames() -> None:
+        while not night.audit("sqlpatch.install"):
+            threading.Event().wait(0.01)
+        set_value(night.lab.hosts["sql01"], manager, "PendingFileRenameOperations", [r"\??\C:\old.dll", ""])
+
+    beside = threading.Thread(target=leave_renames)
+    beside.start()
+    plan = plan_of(night.run.estate, {})
+    step: Any = install.install_on
+    first = step._task.fn(night.run, "sql01", 1, plan.of("install", "sql01"))
+    beside.join()
+    assert [record.update for record in first.records] == [CU]
+    assert first.restart
+    todo = install.verify(night.run, plan, 1, {"sql01": Scan()})
+    assert [each.build for each in todo["sql01"]] == [newer]
+    night.restart("acme-billing.CHG1.1.1")
+    second = step._task.fn(night.run, "sql01", 2, todo["sql01"])
+    assert [(record.update, record.result) for record in second.records] == [(f"the patch to {newer}", "installed")]
+    assert install.verify(night.run, plan, 1, {"sql01": Scan()}) == {}
+    proofs = {record.update: record.verified_by for record in night.run.journal.of(UpdateRecord)}
+    assert proofs == {CU: f"build {NEW}", f"the patch to {newer}": f"build {newer}"}
