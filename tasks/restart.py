@@ -13,7 +13,7 @@ from model.outcome import Stopped
 from model.reboot import RebootVerdict, reboot_verdict
 from model.records import RestartRecord
 from model.reopen import RESTARTING, begun_on
-from tasks import lease, readiness
+from tasks import lease, readiness, services
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
@@ -68,12 +68,13 @@ def recycle(run: Run, host: str) -> None:
 
 @dataclass
 class _Going:
-    """How far a restart is: asked for here, and heard; when the host was first seen down; what SQL Server was."""
+    """How far a restart is: asked for here, and heard; when first seen down; what SQL Server was; boots since."""
 
     asked: bool = False
     heard: bool = False
     down: datetime | None = None
     before: readiness.Before | None = None
+    boots: int = 0
 
 
 @step("restart {host}")
@@ -88,19 +89,66 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     ready = None
     try:
         try:
-            _down_and_up(run, host, f"{run.key}.{round_number}", going, deadline)
+            _until_ready(run, host, f"{run.key}.{round_number}", going, deadline)
         finally:
             run.restarting.discard(host)
-        _hold_services(run, host)
-        _await_ready(run, host, going.before, deadline)
         ready = datetime.now(UTC)
     finally:
-        waited_for = run.estate.dependencies_of(host)
+        remark = "" if going.boots < 2 else f"it restarted {going.boots} times, the last unasked"
         record = run.journal.write(
-            RestartRecord(host=host, asked=asked, down=going.down, ready=ready, waited_for=waited_for)
+            RestartRecord(
+                host=host,
+                asked=asked,
+                down=going.down,
+                ready=ready,
+                waited_for=run.estate.dependencies_of(host),
+                remark=remark or None,
+            )
         )
-    tell("restart", host, "ready")
+    tell("restart", host, f"ready{f'; {remark}' if remark else ''}")
     return record
+
+
+def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
+    """Have the host restart, and wait until it is ready in one and the same boot.
+
+    After updates, and by policy, a host may go down again right after it came up: what it had proven until then, and
+    what was stopped again on it, counts for that boot only.
+    """
+    while True:
+        _down_and_up(run, host, intent, going, deadline)
+        try:
+            boot = _boot(run, host)
+            going.boots += 1
+            _hold_services(run, host)
+            _await_ready(run, host, going.before, deadline)
+            if _boot(run, host) == boot:
+                return
+            why = "another boot answers"
+        except readiness.FINAL:
+            raise
+        except HostError as error:
+            if not (error.retryable or error.outcome_unknown):
+                raise
+            why = error.cause
+        tell("restart", host, f"has gone down again by itself, so it must be ready anew ({why})")
+        if time.monotonic() > deadline:
+            raise _not_back(run, host, f"it went down again by itself, {why}")
+        if run.pause(run.stop):
+            raise Stopped.because("restart", f"{host}: asked to stop while it restarted again")
+
+
+def _boot(run: Run, host: str) -> str:
+    boot: str = run.hosts[host].run("Confirm-Boot")["boot_id"]
+    return boot
+
+
+def _not_back(run: Run, host: str, said: str) -> Stopped:
+    return Stopped.because(
+        "restart",
+        f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
+        f"Look at its console, then run: billpatch recover {run.called}",
+    )
 
 
 def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
@@ -117,11 +165,7 @@ def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: floa
             said = waiting_for
             tell("restart", host, f"waiting: {said}")
         if time.monotonic() > deadline:
-            raise Stopped.because(
-                "restart",
-                f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
-                f"Look at its console, then run: billpatch recover {run.called}",
-            )
+            raise _not_back(run, host, said)
         if run.pause(run.stop):
             raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")
 
@@ -202,13 +246,14 @@ def _stop(run: Run, host: str, names: Sequence[str]) -> str:
 
 
 def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline: float) -> None:
+    quiesce = _quiesce(run, host)
     if host in run.sql:
-        quiesce = _quiesce(run, host)
         known = before or readiness.Before(agent=readiness.sql_before(quiesce).agent)
         build = begun_on({host: quiesce}).builds.get(host)
         readiness.await_sql(run, host, deadline, build=build, known=known, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
         readiness.await_iis(run, host, deadline, stop=run.stop)
+    services.await_back(run, host, quiesce, deadline, stop=run.stop)
 
 
 def _quiesce(run: Run, host: str) -> dict[str, Any]:

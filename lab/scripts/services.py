@@ -7,7 +7,16 @@ from typing import Any
 
 from lab.host import Host
 from lab.scripts import ScriptFailure, script
-from lab.scripts.library import ROOT, assert_fence, initialize_root, now, read_json, write_json
+from lab.scripts.library import (
+    ROOT,
+    assert_fence,
+    initialize_root,
+    machine_key,
+    machine_value,
+    now,
+    read_json,
+    write_json,
+)
 
 QUIESCE = rf"{ROOT}\quiesce.json"
 STOP_SECONDS = 2.0
@@ -122,6 +131,30 @@ def _stop_order(host: Host, name: str) -> list[str]:
         if name.casefold() in needs and state.get("status", "Stopped") != "Stopped":
             order += _stop_order(host, other)
     return [*order, name]
+
+
+USER_SERVICE = 0x40
+"""SERVICE_USER_SERVICE in a service's Type."""
+
+
+@script("Get-AutoServices")
+def get_auto_services(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - it has none
+    answers = []
+    for name, state in host.read("services.json").items():
+        key = rf"SYSTEM\CurrentControlSet\Services\{name}"
+        of_a_user = (machine_value(host, key, "Type") or 0) & USER_SERVICE
+        if state.get("start", "Automatic") != "Automatic" or of_a_user:
+            continue
+        answers.append(
+            {
+                "name": name,
+                "status": state.get("status", "Stopped").replace(" ", ""),
+                "exit_code": state.get("exit", 0),
+                "delayed": machine_value(host, key, "DelayedAutostart") == 1,
+                "triggered": machine_key(host, rf"{key}\TriggerInfo"),
+            }
+        )
+    return {"services": answers}
 
 
 @script("Stop-HostServices")

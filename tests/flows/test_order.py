@@ -272,3 +272,65 @@ def test_two_at_a_time() -> None:
     assert next(going) == ["web01", "web02"]
     run.lost["web02"] = "web02: not back."
     assert list(going) == [["web03"]]
+
+
+def settings_of_service(lab: Any, host: str, name: str, **values: Any) -> None:
+    """What Windows keeps of a service: ``DelayedAutostart=1``, ``TriggerInfo={}`` (a key)."""
+    path = lab.folder / "hosts" / host / "registry.json"
+    registry = json.loads(path.read_text(encoding="utf-8"))
+    services = registry["HKLM"]["SYSTEM"]["CurrentControlSet"].setdefault("Services", {})
+    keys = {key: value for key, value in values.items() if isinstance(value, dict)}
+    services[name] = {"@": {key: value for key, value in values.items() if key not in keys}, **keys}
+    path.write_text(json.dumps(registry), encoding="utf-8")
+
+
+def add_service(lab: Any, host: str, name: str, **settings: Any) -> None:
+    """Give a host an automatic service that runs."""
+    path = lab.folder / "hosts" / host / "services.json"
+    services = json.loads(path.read_text(encoding="utf-8"))
+    services[name] = {"status": "Running", "start": "Automatic", "depends": []}
+    path.write_text(json.dumps(services), encoding="utf-8")
+    settings_of_service(lab, host, name, **settings)
+
+
+@pytest.mark.slow
+def test_a_host_that_restarts_twice_is_ready_after_the_second(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """It goes down again while its databases recover: billing is held again, services that ran are back, or are named.
+
+    A delayed service is waited for; one that Windows could not start is started; a trigger-start one is left alone.
+    """
+    lab = start_lab("single")
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=200)
+    lab.declare("power.double_boot", "all01", times=1, seconds=60)
+    lab.declare("service.down_after_boot", "Backup Agent")
+    lab.declare("service.down_after_boot", "Licence Server")
+    lab.declare("service.broken", "Licence Server")
+    for name, settings in {
+        "Backup Agent": {},
+        "Licence Server": {},
+        "Monitoring": {"DelayedAutostart": 1},
+        "Triggered": {"TriggerInfo": {}},
+    }.items():
+        add_service(lab, "all01", name, **settings)  # type: ignore[arg-type]
+    ran = run_flow(patch_estate, estate=edited(lab, updates={"packages": []}), change="CHG1")
+    assert ran.type == "FAILED"
+    assert ran.message.endswith(
+        "everything is up. all01: check 'services that ran before the restart run again' failed: down: Licence Server "
+        "(Service 'Licence Server' cannot be started due to the following error: Cannot start service Licence Server on "
+        "computer '.'.). Start them, or find out why they do not"
+    )
+    assert order(lab, "host.shutdown", "host.boot") == [("host.shutdown", "all01"), ("host.boot", "all01")] * 2
+    assert len(lab.audit("host.restart_requested")) == 1
+    assert ran.report["restarts"][0]["remark"] == "it restarted 2 times, the last unasked"
+    trail = lab.audit(effects_only=False)
+    assert_promise_7(trail, read_estate(lab.estate))
+    last = max(each["n"] for each in trail if each["event"] == "host.boot")
+    services = [(e["event"], e["service"]) for e in trail if e["n"] > last and e["event"].startswith("service.")]
+    assert services.index(("service.stop", "EngageIP Job Service")) < services.index(
+        ("service.start", "EngageIP Job Service")
+    )
+    assert services.count(("service.start", "Backup Agent")) == services.count(("service.start", "Monitoring")) == 1
+    standing = lab.host_json("all01", "services.json")
+    assert (standing["Triggered"]["status"], standing["Licence Server"]["status"]) == ("Stopped", "Stopped")
