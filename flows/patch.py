@@ -29,6 +29,7 @@ from tasks import (
     report,
     restart,
     review,
+    switch,
     validate,
 )
 from tasks.bring_back import bring_back
@@ -158,6 +159,7 @@ def back_up(run: Run, quiet: QuiesceRecord) -> None:
 
 def patch(run: Run, plan: Plan) -> None:
     """Rounds of install, restart and rescan, until nothing is left that the plan admits."""
+    settle("install", [switch.stand_down.submit(run, host) for host in run.hosts])
     todo = install.first_round(run, plan)
     waits = {host: install.waits_for_restart.submit(run, host, steps) for host, steps in todo.items()}
     settle("install", waits.values())

@@ -9,7 +9,7 @@ from typing import Any
 from lab.disk import DiskFull
 from lab.host import Host
 from lab.scripts import JOB_FOLDER, JOBS, Job, JobCut, ScriptFailure
-from lab.scripts.library import initialize_boot_id, now, read_json, unprotect, write_json
+from lab.scripts.library import ROOT, initialize_boot_id, now, read_json, unprotect, write_json
 from lab.shell import bind
 from lab.shipped import Shipped
 
@@ -19,6 +19,8 @@ SHIPPED = Shipped()
 def launch(host: Host, folder: str, stop: threading.Event) -> int:
     """Run the job in ``folder`` to its end; returns the exit code. Writes nothing any more once ``stop`` is set."""
     job = read_json(host, rf"{folder}\job.json")
+    # What looks every so often whether there is anything to do has no effect by being started.
+    effect = folder.startswith(rf"{ROOT}\jobs")
     secrets_file = host.disk.path(rf"{folder}\secrets.bin")
     JOB_FOLDER.set(folder)
 
@@ -37,7 +39,7 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
         text = _read_checked(host, folder, job, "script.ps1", job["sha256"])
         job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
         save("job.json", job)
-        host.event("job.start", id=job["id"], script=job["script"])
+        host.event("job.start", effect=effect, id=job["id"], script=job["script"])
         parameters = read_json(host, rf"{folder}\parameters.json")
         secrets = unprotect(host, secrets_file.read_bytes()) if secrets_file.exists() else None
         secrets_file.unlink(missing_ok=True)
@@ -54,7 +56,7 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     finally:
         secrets_file.unlink(missing_ok=True)
     save("job.json", job | {"ended": now()})
-    host.event("job.end", id=job["id"], script=job["script"], state=job["state"])
+    host.event("job.end", effect=effect, id=job["id"], script=job["script"], state=job["state"])
     return code
 
 

@@ -192,6 +192,9 @@ def update_step(host: str, admission: Admission, group: int = 0) -> PlanStep:
 
 
 def _quiesce(estate: Estate) -> Iterator[PlanStep]:
+    unless = f"restores service after {duration_text(estate.quiet.restore_after)} without a run, until installs begin"
+    for host in estate.hosts:
+        yield PlanStep(stage="quiesce", host=host, subject="arm the dead man's switch", detail=unless)
     for host, instance in estate.sql.items():
         for job in instance.agent_jobs.hold:
             yield PlanStep(stage="quiesce", host=host, subject=f"hold Agent job {job}")

@@ -22,8 +22,8 @@ from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
-from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, reopening
-from tasks import checks, engageip_upgrade, lease, readiness
+from model.reopen import RELEASED, REOPENING, RESTORED, Begun, Reopening, begun_on, reopening
+from tasks import checks, engageip_upgrade, lease, readiness, switch
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import must_be_whole, ways_back
@@ -120,7 +120,7 @@ def _as_found(run: Run) -> BroughtBack:
     if any((held := lease_of(facts)) and held.is_live(facts.now) for facts in run.facts.values()):
         return back
     for host, facts in run.facts.items():
-        if facts.quiesce and facts.quiesce["state"] == "open":
+        if facts.quiesce and facts.quiesce["state"] == "open" and RESTORED not in facts.quiesce["held"]:
             names = {site["name"] for site in facts.quiesce["sites"]}
             sites = [site.name for site in run.estate.sites_on(host) if site.iis_name in names]
             back.closed |= {f"{name} on {host}": "an earlier run was cut off and not brought back" for name in sites}
@@ -373,6 +373,7 @@ def _close(run: Run, held: Held, back: BroughtBack) -> None:
     """End the quiesce of every host that has all back; where something is not, the record of it stays."""
 
     def close(host: str) -> None:
+        switch.disarm(run, host)
         run.hosts[host].run("Set-QuiesceState", number=held[host]["number"], fence=run.fence, state="closed")
 
     _, troubles = together(run, set(held) - back.left, close)

@@ -102,7 +102,7 @@ def _carry(host: Host, old: int, number: int) -> None:
     record = quiesce(host)
     if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
         record["number"] = number
-        for section in ("reopening", "released"):
+        for section in ("reopening", "released", "restored"):
             record["held"].pop(section, None)
         write_json(host, QUIESCE, record)
 
@@ -216,12 +216,17 @@ def start_host_services(host: Host, parameters: dict[str, Any]) -> dict[str, Any
     if not order:
         record = quiesce(host) or {"services": []}
         order = [each["name"] for each in reversed(record["services"]) if each["status"] == "Running"]
-    patience = float(parameters.get("timeout_seconds", 300))
+    answers = start_in_order(host, order, float(parameters.get("timeout_seconds", 300)))
+    return {"services": answers, "complete": all(each["status"] == "Running" for each in answers)}
+
+
+def start_in_order(host: Host, names: list[str], patience: float) -> list[dict[str, Any]]:
+    """Start services one after the other; each as it is afterwards."""
     answers = []
-    for name in order:
+    for name in names:
         fault = _start(host, _record(host, name), patience)
         answers.append({**_record(host, name), "error": fault})
-    return {"services": answers, "complete": all(each["status"] == "Running" for each in answers)}
+    return answers
 
 
 def _start(host: Host, seen: dict[str, Any], patience: float) -> str | None:

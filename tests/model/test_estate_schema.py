@@ -127,6 +127,7 @@ updates:
 quiet:
   deadline: 30m
   poll: 15s
+  restore_after: 2h
   busy:
     - {name: billing run, on: sql01, database: EngageIP, sql: SELECT COUNT(*) FROM dbo.BillingRun}
 review: {policy: approve}
@@ -152,6 +153,7 @@ OPTIONAL = {
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
     "script", "pattern",
+    "restore_after",
 }  # fmt: skip
 MAY_GO = {"backup.folders.web01", "backup.staging.sql01"}
 REQUIRED_HERE = {("updates", "packages", 3, "kb")}
