@@ -194,6 +194,7 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
     have no reason of their own to restart start their applications anew after the SQL Server that they ask.
     """
     before: list[PrefectFuture[RestartRecord]] = []
+    hosts = restart.due(run, round_number, hosts)
     for wave in run.estate.restart_order():
         restart.stop_if_blocked(run, wave)
         for batch in restart.batches(run, [host for host in wave if host in hosts]):

@@ -274,12 +274,20 @@ def _upgrades(estate: Estate) -> Iterator[PlanStep]:
             )
 
 
+_RESTARTS = {
+    "always": "restart, whatever was installed",
+    "when-needed": "restart",
+    "services-only": "restart services, and Windows only where it asks for that",
+}
+
+
 def _restarts(estate: Estate) -> Iterator[PlanStep]:
     for wave, hosts in enumerate(estate.restart_order(), 1):
         for host in hosts:
             needs = estate.dependencies_of(host)
             detail = f"after {', '.join(needs)} {'is' if len(needs) == 1 else 'are'} ready" if needs else ""
-            yield PlanStep(stage="restart", host=host, group=wave, subject="restart", detail=detail)
+            subject = _RESTARTS[estate.restart.policy]
+            yield PlanStep(stage="restart", host=host, group=wave, subject=subject, detail=detail)
 
 
 def _checks(estate: Estate) -> Iterator[PlanStep]:

@@ -28,6 +28,7 @@ from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import must_be_whole, ways_back
 from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
+from tasks.web_readiness import await_iis
 
 Held = dict[str, dict[str, Any]]
 """``quiesce.json`` of each host where it is open."""
@@ -284,7 +285,7 @@ def _refresh_sites(run: Run, held: Held) -> None:
     """Recycle the pools: a site that met its database half-awake answers errors until then."""
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     web = [host for host in run.estate.hosts_with("iis") if host in held]
-    _, troubles = together(run, web, lambda host: readiness.await_iis(run, host, deadline, stop=run.over))
+    _, troubles = together(run, web, lambda host: await_iis(run, host, deadline, stop=run.over))
     for host, trouble in troubles.items():
         tell("bring back", host, said(trouble))  # the checks will say what it means
 

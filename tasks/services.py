@@ -1,4 +1,4 @@
-"""Services of a host that nobody declared: those that ran before a restart run again after it, or are named."""
+"""Services of a host: stopped, started, and those that ran before a restart run again after it, or are named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from model.services import RAN, Absent, absent, auto_services, that_ran
 from tasks.progress import tell
 from tasks.run import Run
 
-START_SECONDS = 300
+SECONDS = 300
+"""For all the services of one call together."""
 _CHECK = "services that ran before the restart run again"
 
 
@@ -43,7 +44,8 @@ def await_back(
         fresh = [one.name for one in missing if one.do == "start" and one.name not in tried]
         waited = [one for one in missing if one.do == "wait" and not over]
         if fresh:
-            tried |= _start(run, host, fresh)
+            tell("readiness", host, f"starting what has not come up by itself: {', '.join(fresh)}")
+            tried |= dict.fromkeys(fresh, "") | start(run, host, fresh)
             continue
         if not waited:
             return _record(run, host, missing, tried, time.monotonic() - began)
@@ -55,17 +57,30 @@ def await_back(
             raise Stopped.because("readiness", f"{host}: asked to stop while waiting for services: {said}")
 
 
-def _start(run: Run, host: str, names: list[str]) -> dict[str, str]:
-    """Start them; the error of each that does not run then, empty for one that does."""
-    tell("readiness", host, f"starting what has not come up by itself: {', '.join(names)}")
+def stop(run: Run, host: str, names: Sequence[str]) -> str:
+    """Stop these services, and say which of them does not stop; their state of before is on the host already, or is now."""
+    if not names:
+        return ""
     answer = run.hosts[host].run(
-        "Start-HostServices",
-        names=names,
+        "Stop-HostServices",
+        names=list(names),
+        number=run.number,
         fence=run.fence,
-        timeout_seconds=START_SECONDS,
-        deadline=START_SECONDS + 30,
+        timeout_seconds=SECONDS,
+        deadline=SECONDS + 30,
     )
-    return dict.fromkeys(names, "") | {each["name"]: each["error"] or "" for each in answer["services"]}
+    still = [f"{each['name']} is {each['status']}" for each in answer["services"] if each["status"] != "Stopped"]
+    if still:
+        tell("restart", host, ", ".join(still))
+    return ", ".join(still)
+
+
+def start(run: Run, host: str, names: Sequence[str]) -> dict[str, str]:
+    """Start these services, in this order; the error of each, empty for one that runs."""
+    answer = run.hosts[host].run(
+        "Start-HostServices", names=list(names), fence=run.fence, timeout_seconds=SECONDS, deadline=SECONDS + 30
+    )
+    return {each["name"]: each["error"] or "" for each in answer["services"]}
 
 
 def _record(run: Run, host: str, missing: Sequence[Absent], tried: Mapping[str, str], seconds: float) -> CheckRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ from ruamel.yaml import YAML
 from flows.patch import patch_estate
 from model.outcome import Stopped
 from tasks import restart
+from tasks.progress import subscribe
 from tasks.rescue import recover_directly
 from tasks.run import open_run, read_estate
+from tasks.web_readiness import await_iis, await_routes
 from tests.test_invariants import assert_promise_2, assert_promise_7
 
 
@@ -334,3 +337,85 @@ def test_a_host_that_restarts_twice_is_ready_after_the_second(
     assert services.count(("service.start", "Backup Agent")) == services.count(("service.start", "Monitoring")) == 1
     standing = lab.host_json("all01", "services.json")
     assert (standing["Triggered"]["status"], standing["Licence Server"]["status"]) == ("Stopped", "Stopped")
+
+
+@pytest.mark.slow
+def test_services_only_where_windows_asks_for_nothing(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """``restart.policy: services-only``: SQL Server and IIS restart, in order, and no machine goes down.
+
+    While SQL Server is away the portals' pools are stopped; then the web server must reach it by its name, and its
+    first pages must be answered, before anything else. What is waited for is shown.
+    """
+    lab = start_lab("acme")
+    estate = edited(
+        lab, restart={"policy": "services-only"}, updates={"kb_reject": ["KB5044284", "KB5034127", "KB5033904"]}
+    )
+    lab.declare("sql.no_route", "web01", times=2, error="TimedOut")
+    told: list[str] = []
+    unsubscribe = subscribe(lambda progress: told.append(f"{progress.subject}: {progress.message}"))
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    unsubscribe()
+    assert ran.type == "COMPLETED", ran.message
+    assert order(lab, "host.shutdown") == []
+    only = "services only: nothing asks for a restart of Windows"
+    assert [(each["host"], each["remark"]) for each in ran.report["restarts"]] == [("sql01", only)]
+    trail = lab.audit(effects_only=False)
+    assert_promise_2(trail, read_estate(estate))
+    assert_promise_7(trail, read_estate(estate))
+    patched = max(each["n"] for each in trail if each["event"] == "sqlpatch.install")
+    shown = {"pool.stop", "sql.down", "sql.ready", "pool.recycle", "service.stop", "service.start"}
+    after = [(e["event"], e["host"]) for e in trail if e["n"] > patched and e["event"] in shown]
+    first = after.index(("pool.stop", "web01"))
+    assert list(dict.fromkeys(after[first:]))[:6] == [
+        ("pool.stop", "web01"),
+        ("service.stop", "sql01"),
+        ("sql.down", "sql01"),
+        ("service.start", "sql01"),
+        ("sql.ready", "sql01"),
+        ("pool.recycle", "web01"),
+    ]
+    address = lab.state()["hosts"]["sql01"]["address"]
+    assert f"sql01: waiting for web01 to reach it as {address} on port 1433 (TimedOut)" in told
+    assert {"web01: AdminPortal answers", "web01: Portal answers"} <= set(told)
+
+
+@pytest.mark.slow
+def test_a_web_server_is_ready_with_its_first_pages(start_lab: Callable[..., Any]) -> None:
+    """Silence is waited for, an error that lasts is told and left to the checks, and a stopped pool is started."""
+    lab = start_lab("acme")
+    told: list[str] = []
+    unsubscribe = subscribe(lambda progress: told.append(f"{progress.subject}: {progress.message}"))
+    with open_run(lab.estate) as run:
+        run.hosts["web01"].run("Stop-AppPools", sites=["Portal"], fence=0)
+        lab.declare("web.error", "web01/AdminPortal", status=503)
+        with pytest.raises(Stopped, match=r"still waits for the first page of AdminPortal \(answers 503"):
+            await_iis(run, "web01", time.monotonic() + 3)
+        assert lab.host_json("web01", "iis.json")["pools"]["Portal"]["state"] == "Started"
+        assert "web01: Portal answers" in told
+        lab.clear()
+        lab.declare("web.error", "web01/AdminPortal", status=500)
+        await_iis(run, "web01", time.monotonic() + 60)
+        assert any("AdminPortal answers 500" in each and "the checks will say" in each for each in told)
+        lab.declare("sql.no_route", "web01", error="HostNotFound")
+        with pytest.raises(Stopped, match=r"still waits for web01 to reach it as .* \(HostNotFound\)"):
+            await_routes(run, "sql01", time.monotonic())
+    unsubscribe()
+
+
+@pytest.mark.parametrize(
+    ("policy", "round_number", "hosts"),
+    [
+        ("when-needed", 1, {"web01"}),
+        ("services-only", 1, {"web01"}),
+        ("always", 0, {"web01"}),
+        ("always", 1, {"sql01", "web01"}),
+        ("always", 2, {"web01"}),
+    ],
+)
+def test_which_hosts_restart_after_a_round(policy: str, round_number: int, hosts: set[str]) -> None:
+    """Those that have a reason; with ``restart.policy: always`` every other one too, once."""
+    estate = SimpleNamespace(restart=SimpleNamespace(policy=policy))
+    run: Any = SimpleNamespace(estate=estate, hosts={"sql01": None, "web01": None})
+    assert restart.due(run, round_number, {"web01"}) == hosts

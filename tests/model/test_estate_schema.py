@@ -27,6 +27,7 @@ sql:
   sql01:
     instance: MSSQLSERVER
     port: 1433
+    known_as: sql01.acme.example
     credentials: sql-acme
     databases: [EngageIP, Reporting]
     agent_jobs: {hold: [nightly rating]}
@@ -137,7 +138,7 @@ checks:
   - {sql: SELECT 1, on: sql01, database: EngageIP, expect: 1, severity: should, name: one}
   - {event_log: Application, on: web01, providers: [EngageIP], ignore: [10016], severity: should, name: no new errors}
 window: {start: '03:00', hours: 4}
-restart: {max_unavailable: 1, deadline: 1h}
+restart: {policy: always, max_unavailable: 1, deadline: 1h}
 notify: {webhook: pager}
 """
 
@@ -148,6 +149,7 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 # Deleting these leaves a valid estate: the schema has a default. Everything else is required.
 OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
+    "known_as",
     "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
