@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from night import Nights, Prefect
+from night import Night, Nights, Prefect
 from ruamel.yaml import YAML
 from standing import assert_released
 from warm import Warm
@@ -56,22 +57,23 @@ def said(lab: Any, host: str) -> list[str]:
     return [event["message"] for event in events if event["provider"] == "EngageIPPatching"]
 
 
-def kill_at(nights: Nights, event: str, **fields: str) -> None:
-    """Run until an event, then SIGKILL."""
+def silent_at(nights: Nights, number: int, event: str, **fields: str) -> Night:
+    """Run until an event, then send this signal: SIGKILL, or SIGSTOP as a machine that hangs."""
     night = nights.flow()
     night.until(lambda _, now: now["event"] == event and fields.items() <= now.items(), event)
-    night.process.kill()
-    night.process.wait(10)
+    night.process.send_signal(number)
+    return night
 
 
 @pytest.mark.slow
 def test_a_host_that_nobody_looks_after_restores_service_unless_installs_have_begun(nights: Nights) -> None:
-    """Killed during backups: portals open and billing runs, with no orchestrator at all. Killed during an install: closed.
+    """A run that hangs during backups: portals open, billing runs. It wakes up, and touches nothing more, and pages.
 
-    The same run finishes afterwards: with new backups, for customers were at work in between; nothing is installed twice.
+    Killed during an install: closed. The same run finishes afterwards: with new backups, for customers were at work in
+    between; nothing is installed twice.
     """
     lab = nights.lab
-    kill_at(nights, "store.write", host="web01")
+    hung = silent_at(nights, signal.SIGSTOP, "store.write", host="web01")
     assert (statuses(lab), billing(lab)) == ([503, 503], ["Stopped", "Stopped"])
     lab.until(lambda: {e["host"] for e in lab.audit("switch.restored")} == {"sql01", "web01"}, "the switches")
     assert (statuses(lab), billing(lab)) == ([200, 200], ["Running", "Running"])
@@ -82,8 +84,18 @@ def test_a_host_that_nobody_looks_after_restores_service_unless_installs_have_be
     assert "SQL Server Agent jobs that stay held: EngageIP Billing Run." in text
     assert lab.host_json("web01", "C/ProgramData/EngageIPPatching/lease.json")["released"]
 
+    touched = len(lab.audit())
+    hung.process.send_signal(signal.SIGCONT)
+    hung.wait()
+    assert nights.prefect is not None
+    restored = "acme-billing: a host that did not hear from this run for 8s has restored its service by itself"
+    assert nights.prefect.state(hung.flow_run)["message"].startswith(restored)
+    assert lab.audit("pager.page")[-1]["text"].startswith(restored)
+    changes = {"site.bindings", "service.stop", "service.start", "job.enabled", "quiesce.close", "lease.enter"}
+    assert not [e for e in lab.audit()[touched:] if e["event"] in changes]
+
     first = len(lab.audit("backup.database"))
-    kill_at(nights, "update.install", host="web01")
+    silent_at(nights, signal.SIGKILL, "update.install", host="web01").process.wait(10)
     lab.until(lambda: len(said(lab, "web01")) == 2, "the word of the switch of web01")
     assert "the sites of this host stay closed, its services stopped" in said(lab, "web01")[-1]
     lab.until(lambda: len(said(lab, "sql01")) == 2, "the word of the switch of sql01")
@@ -93,6 +105,8 @@ def test_a_host_that_nobody_looks_after_restores_service_unless_installs_have_be
 
     night = nights.flow()
     assert night.wait() == 0, night.said()
+    state = nights.prefect.state(night.flow_run)
+    assert state["type"] == "COMPLETED", state["message"]
     assert (statuses(lab), billing(lab)) == ([200, 200], ["Running", "Running"])
     assert_released(lab)
     trail = lab.audit(effects_only=False)
