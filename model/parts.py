@@ -235,6 +235,12 @@ class Restart(Part):
         description="How long a host may take to be ready again; after patches ten minutes are too short.",
         examples=["1h"],
     )
+    ignore_services: Annotated[tuple[Label, ...], Distinct] = Field(
+        default=(),
+        title="Services to ignore",
+        description="Windows services that need not run again after a restart, although they ran before it.",
+        examples=[["edgeupdate"]],
+    )
 
 
 class Notify(Part):

@@ -32,7 +32,7 @@ def await_back(
     nothing closed. Raises Stopped when ``stop`` is set, HostError when the host goes away.
     """
     before = tuple((quiesce.get("held") or {}).get(RAN) or ())
-    held = [service["name"] for service in quiesce.get("services") or ()]
+    held = [*run.estate.restart.ignore_services, *(service["name"] for service in quiesce.get("services") or ())]
     tried: dict[str, str] = {}
     said = ""
     began = time.monotonic()

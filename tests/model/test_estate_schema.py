@@ -138,7 +138,7 @@ checks:
   - {sql: SELECT 1, on: sql01, database: EngageIP, expect: 1, severity: should, name: one}
   - {event_log: Application, on: web01, providers: [EngageIP], ignore: [10016], severity: should, name: no new errors}
 window: {start: '03:00', hours: 4}
-restart: {policy: always, max_unavailable: 1, deadline: 1h}
+restart: {policy: always, max_unavailable: 1, deadline: 1h, ignore_services: [edgeupdate]}
 notify: {webhook: pager}
 """
 
@@ -156,6 +156,7 @@ OPTIONAL = {
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
     "script", "pattern",
     "restore_after",
+    "ignore_services",
 }  # fmt: skip
 MAY_GO = {"backup.folders.web01", "backup.staging.sql01"}
 REQUIRED_HERE = {("updates", "packages", 3, "kb")}
@@ -319,6 +320,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
 LISTS_OF_TEXT = {
     "services", "services_to_stop", "hold", "arguments", "providers", "databases", "title_accept", "title_reject",
 }  # fmt: skip
+    "ignore_services",
 
 
 @pytest.mark.parametrize("path", NAMED, ids=written)
