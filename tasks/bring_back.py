@@ -22,8 +22,8 @@ from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
-from model.reopen import RELEASED, REOPENING, RESTORED, Begun, Reopening, begun_on, reopening
-from tasks import checks, engageip_upgrade, lease, readiness, switch
+from model.reopen import RELEASED, REOPENING, RESTARTING, RESTORED, Begun, Reopening, begun_on, reopening
+from tasks import checks, engageip_upgrade, lease, readiness, services, switch
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import must_be_whole, ways_back
@@ -66,12 +66,13 @@ class BroughtBack:
         return not (self.closed or self.stopped or self.unreachable or self.left_to)
 
 
-def bring_back(run: Run, *, finished: bool = False, stopped: bool = False) -> BroughtBack:
+def bring_back(run: Run, *, finished: bool = False, stopped: bool = False, patient: bool = False) -> BroughtBack:
     """Undo what was held, in reverse; reopen what may be reopened; give the lease back.
 
     ``finished`` tells the hosts that the run has ended well, ``stopped`` that it has ended by itself: in both cases,
     the second only where nothing had been begun, the next run starts anew instead of resuming this one.
-    Never raises for what a host or a server does. Where the lease was taken over, its new owner brings back.
+    ``patient`` waits, once customers are served, for what starts minutes after a boot: a run that is told to end has no
+    time for that. Never raises for what a host or a server does. Where the lease was taken over, its new owner brings back.
     """
     name = run.estate.name
     with undisturbed(
@@ -81,14 +82,14 @@ def bring_back(run: Run, *, finished: bool = False, stopped: bool = False) -> Br
             tell("bring back", name, "a step of the run has not come to its end; going on without it")
         if not run.fence:
             return _as_found(run)
-        back = undo(run)
+        back = undo(run, patient=patient)
         if not back.left_to:
             well = finished or (stopped and not back.begun)
             lease.give_back(run, finished=well and back.complete)
     return back
 
 
-def undo(run: Run) -> BroughtBack:
+def undo(run: Run, *, patient: bool = False) -> BroughtBack:
     """What bring_back does to the estate; the lease stays ours.
 
     A host that is out of reach may be restarting. It is waited for, up to the estate's ``restart.deadline``: a SQL
@@ -106,6 +107,8 @@ def undo(run: Run) -> BroughtBack:
                 break
             tell("bring back", ", ".join(sorted(away)), "waiting for an answer")
             run.pause()
+        if patient:
+            _await_services(run, held, deadline)
         _close(run, held, back)
     except TakenOver:
         return BroughtBack(left_to=run.lease_lost)
@@ -368,6 +371,16 @@ def _start(run: Run, host: str, names: list[str]) -> None:
     if not answer["complete"]:
         down = [f"{s['name']} is {s['status']} ({s['error']})" for s in answer["services"] if s["status"] != "Running"]
         raise Stopped.because("bring back", f"{host}: {'; '.join(down)}")
+
+
+def _await_services(run: Run, held: Held, deadline: float) -> None:
+    """On hosts that were restarted, see to it that what ran before runs again; what does not is a check that failed."""
+    restarted = [host for host, quiesce in held.items() if RESTARTING in (quiesce.get("held") or {})]
+    _, troubles = together(
+        run, restarted, lambda host: services.await_back(run, host, held[host], deadline, stop=run.over)
+    )
+    for host, trouble in troubles.items():
+        tell("bring back", host, said(trouble))
 
 
 def _close(run: Run, held: Held, back: BroughtBack) -> None:

@@ -293,6 +293,7 @@ def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline:
         readiness.await_sql(run, host, deadline, build=build, known=known, stop=run.stop)
         web_readiness.await_routes(run, host, deadline, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
+        _await_needed(run, host)
         web_readiness.await_iis(run, host, deadline, stop=run.stop)
     services.await_back(run, host, quiesce, deadline, stop=run.stop)
 

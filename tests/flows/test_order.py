@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,10 +136,11 @@ def test_everything_on_one_host(start_lab: Callable[..., Any], run_flow: Callabl
 def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
-    """Two may be down at once, so both restart together; later `recover` brings the lost one back too."""
+    """Two may be down at once, so both restart together; later `recover` brings the lost one back too, services included."""
     lab = start_lab("farm")
     estate = edited(lab, restart={"max_unavailable": 2, "deadline": "25s"})
     lab.declare("power.slow_boot", "web02", seconds=None)
+    add_service(lab, "web02", "Backup Agent")
     ran = run_flow(patch_estate, estate=estate, change="CHG1")
     assert ran.type == "FAILED"
     assert ran.message.startswith(
@@ -159,6 +161,7 @@ def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     assert "web02: not back after its restart" in lab.audit("pager.page")[-1]["text"]
 
     lab.clear()
+    lab.declare("service.down_after_boot", "Backup Agent")
     httpx.post(f"{lab.papers['control']}/hosts/web02/restart", json={"seconds_down": 1}).raise_for_status()
     before = len(lab.audit())
     outcome = recover_directly(estate).report.outcome
@@ -166,6 +169,7 @@ def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     assert [page(lab, site, "web02").status_code for site in ("AdminPortal", "Portal")] == [200, 200]
     since = lab.audit()[before:]
     assert [each for each in since if each["event"] == "service.stop"] == []
+    assert lab.host_json("web02", "services.json")["Backup Agent"]["status"] == "Running"
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
 
 
@@ -382,6 +386,31 @@ def test_services_only_where_windows_asks_for_nothing(
     address = lab.state()["hosts"]["sql01"]["address"]
     assert f"sql01: waiting for web01 to reach it as {address} on port 1433 (TimedOut)" in told
     assert {"web01: AdminPortal answers", "web01: Portal answers"} <= set(told)
+
+
+@pytest.mark.slow
+def test_a_sql_server_that_policy_restarts_in_the_middle_is_waited_for(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """It goes down unasked while its web server restarts: that one is ready once SQL Server is again, and starts anew then."""
+    lab = start_lab("acme")
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=150)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(restart_by_policy, lab, "sql01", once="web01")
+        ran = run_flow(patch_estate, estate=edited(lab, updates={"packages": []}), change="CHG1")
+    assert ran.type == "COMPLETED", ran.message
+    assert order(lab, "host.shutdown") == [("host.shutdown", host) for host in ("sql01", "web01", "sql01")]
+    trail = lab.audit(effects_only=False)
+    assert_promise_2(trail, read_estate(lab.estate))
+    assert_promise_7(trail, read_estate(lab.estate))
+    ready = max(each["n"] for each in trail if each["event"] == "sql.ready")
+    assert {"AdminPortal", "Portal"} <= {e["pool"] for e in trail if e["event"] == "pool.recycle" and e["n"] > ready}
+
+
+def restart_by_policy(lab: Any, host: str, once: str) -> None:
+    """Restart a host unasked, as soon as another one is down."""
+    lab.until(lambda: ("host.shutdown", once) in order(lab, "host.shutdown"), f"the restart of {once}", 120)
+    httpx.post(f"{lab.papers['control']}/hosts/{host}/restart", json={"seconds_down": 5}).raise_for_status()
 
 
 @pytest.mark.slow
