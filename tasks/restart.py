@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,7 +78,7 @@ class _Going:
     heard: bool = False
     down: datetime | None = None
     before: readiness.Before | None = None
-    boots: int = 0
+    boots: set[str] = field(default_factory=set)
 
 
 @step("restart {host}")
@@ -102,7 +102,7 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
         ready = datetime.now(UTC)
     finally:
         run.restarting.discard(host)
-        remark = "" if going.boots < 2 else f"it restarted {going.boots} times, the last unasked"
+        remark = "" if len(going.boots) < 2 else f"it restarted {len(going.boots)} times, the last unasked"
         remark = "services only: nothing asks for a restart of Windows" if services_only else remark
         record = run.journal.write(
             RestartRecord(
@@ -134,13 +134,11 @@ def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None
     _note_restart(run, host, intent)
     _await_needed(run, host)
     before = readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ("W3SVC",) if host in run.estate.hosts_with("iis") else ()
     if host in run.sql:
         web_readiness.quiet(run, host)
         agent, engine = readiness.sql_services(run.estate.sql[host].instance)
-        names = (agent, engine) if before.agent else (engine,)
-    if host in run.estate.hosts_with("iis"):
-        names += ("W3SVC",)
+        names += (agent, engine) if before.agent else (engine,)
     still = services.stop(run, host, names)
     faults = {} if still else services.start(run, host, names[::-1])
     trouble = [still, *(f"{name}: {error}" for name, error in faults.items() if error)]
@@ -162,21 +160,21 @@ def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: floa
         _down_and_up(run, host, intent, going, deadline)
         try:
             boot = _boot(run, host)
-            going.boots += 1
+            going.boots.add(boot)
             _hold_services(run, host)
             _await_ready(run, host, going.before, deadline)
             if _boot(run, host) == boot:
                 return
-            why = "another boot answers"
+            why = "another boot answers than before"
         except readiness.FINAL:
             raise
         except HostError as error:
             if not (error.retryable or error.outcome_unknown):
                 raise
             why = error.cause
-        tell("restart", host, f"has gone down again by itself, so it must be ready anew ({why})")
+        tell("restart", host, f"went away again before it was ready, and must be ready anew ({why})")
         if time.monotonic() > deadline:
-            raise _not_back(run, host, f"it went down again by itself, {why}")
+            raise _not_back(run, host, f"it went away again before it was ready: {why}")
         if run.pause(run.stop):
             raise Stopped.because("restart", f"{host}: asked to stop while it restarted again")
 

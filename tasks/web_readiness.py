@@ -67,15 +67,16 @@ def await_iis(run: Run, host: str, deadline: float, *, stop: threading.Event | N
     site that goes on answering with an error is told, and left to the checks. Raises Stopped at ``deadline`` (a moment
     of ``time.monotonic``), after ``WARM_UP`` without an answer, and when ``stop`` is set (unsaid: the run is over).
     """
-    first = {site.name: [Look(None, passed=False)] for site in run.estate.sites_on(host)}
-    refreshed = False
+    first: dict[str, list[Look]] = {}
+    refreshed, until = False, deadline
     said = "its web services"
     while True:
         try:
             waiting = _not_running(run, host, pools=refreshed)
             if not waiting and not refreshed:
                 refresh(run, host)
-                refreshed, deadline = True, min(deadline, time.monotonic() + WARM_UP.total_seconds())
+                first = {site.name: [] for site in run.estate.sites_on(host)}
+                refreshed, until = True, min(deadline, time.monotonic() + WARM_UP.total_seconds())
                 waiting = _not_running(run, host, pools=True)
             if not waiting:
                 waiting = _unanswered(run, host, first)
@@ -85,11 +86,13 @@ def await_iis(run: Run, host: str, deadline: float, *, stop: threading.Event | N
         except FINAL:
             raise
         except HostError as error:
+            run.heed(error)
             now = f"WinRM to answer ({error.cause})"
+            refreshed, until = False, deadline  # it may be restarting: then all of it begins anew
         if now != said:
             said = now
             tell("readiness", host, f"waiting for {said}")
-        if time.monotonic() > deadline:
+        if time.monotonic() > until:
             raise Stopped.because("readiness", f"{host}: IIS is not ready, it still waits for {said}. Look at {host}.")
         _pause(run, host, said, stop)
 
@@ -137,7 +140,7 @@ def await_routes(run: Run, sql: str, deadline: float, *, stop: threading.Event |
     It is the way that is proven, and that a SQL Server answers at its end: a login would need the application's own
     password. A web server that does not answer is told, and proves itself after its own restart. Raises Stopped.
     """
-    deadline = min(deadline, time.monotonic() + ROUTE.total_seconds())
+    until = min(deadline, time.monotonic() + ROUTE.total_seconds())
     instance = run.estate.sql[sql]
     server = instance.known_as or run.estate.hosts[sql].address
     for host in askers(run.estate, sql):
@@ -156,7 +159,9 @@ def await_routes(run: Run, sql: str, deadline: float, *, stop: threading.Event |
             if now != said:
                 said = now
                 tell("readiness", sql, f"waiting for {said}")
-            if time.monotonic() > deadline:
+            if run.sql[sql].probe().waiting:  # it has gone again: what the way needs of time begins when it is back
+                until = min(deadline, time.monotonic() + ROUTE.total_seconds())
+            if time.monotonic() > until:
                 raise Stopped.because(
                     "readiness",
                     f"{sql}: SQL Server is ready, and still waits for {said}. Look at DNS and the firewalls of both, "
