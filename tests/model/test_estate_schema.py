@@ -149,8 +149,7 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 # Deleting these leaves a valid estate: the schema has a default. Everything else is required.
 OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
-    "known_as",
-    "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
+    "known_as", "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
@@ -321,6 +320,7 @@ LISTS_OF_TEXT = {
     "services", "services_to_stop", "hold", "arguments", "providers", "databases", "title_accept", "title_reject",
 }  # fmt: skip
     "ignore_services",
+}
 
 
 @pytest.mark.parametrize("path", NAMED, ids=written)
