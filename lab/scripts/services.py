@@ -35,6 +35,7 @@ def quiesce(host: Host) -> dict[str, Any] | None:
 def update_quiesce(host: Host, number: int, fence: int, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Change the record of quiesce ``number``, or begin it; refused while an earlier one is open."""
     with host.lock:
+        assert_fence(host, fence)
         record = _open(quiesce(host), number)
         change(record)
         record["fence"] = fence

@@ -95,15 +95,8 @@ def restore_service(
     if since.total_seconds() < parameters["after_seconds"]:
         return _answer("attended", "a run looks after this host")
     silent = f"{held['holder']} has not been heard of for {parameters['after']}, and "
-    begun = [section for section in record["held"] if section in BEGUN or section.startswith("sql-patch-")]
-    if begun:
-        _say(
-            host,
-            ERROR,
-            f"{silent}what it installs may be half done: the sites of this host stay closed, its services stopped. "
-            f"Run: {parameters['recover']}",
-        )
-        return _answer("closed", f"begun: {', '.join(begun)}")
+    if begun := _begun(record):
+        return _closed(host, silent, parameters["recover"], begun)
     fence = _enter(host, held)
     if fence == 0:
         return _answer("attended", "a run looks after this host again")
@@ -152,8 +145,23 @@ def _exit(host: Host, fence: int) -> None:
             write_json(host, LEASE, held | {"released": True})
 
 
+def _begun(record: dict[str, Any]) -> list[str]:
+    return [section for section in record["held"] if section in BEGUN or section.startswith("sql-patch-")]
+
+
+def _closed(host: Host, silent: str, recover: str, begun: list[str]) -> dict[str, Any]:
+    text = "what it installs may be half done: the sites of this host stay closed, its services stopped."
+    _say(host, ERROR, f"{silent}{text} Run: {recover}")
+    return _answer("closed", f"begun: {', '.join(begun)}")
+
+
 def _restore(host: Host, record: dict[str, Any], fence: int, silent: str, recover: str) -> dict[str, Any]:
-    update_quiesce(host, record["number"], fence, lambda fresh: fresh["held"].update(reopening=True))
+    def mark(fresh: dict[str, Any]) -> None:
+        if not _begun(fresh):
+            fresh["held"]["reopening"] = True
+
+    if begun := _begun(update_quiesce(host, record["number"], fence, mark)):
+        return _closed(host, silent, recover, begun)
     names = [site["name"] for site in record["sites"]]
     faults = open_sites(host, names, record["sites"])
     assert_fence(host, fence)

@@ -32,17 +32,28 @@ if ($null -eq $lease -or $lease.released) { return [ordered]@{ outcome = 'idle';
 $silent = ([datetime]::UtcNow - (ConvertFrom-IsoDate -Text $lease.renewed)).TotalSeconds
 if ($silent -lt $after_seconds) { return [ordered]@{ outcome = 'attended'; why = 'a run looks after this host'; sites = @(); services = @() } }
 
-$begun = @($sections | Where-Object { $_ -in @('patching', 'installing', 'restarting') -or $_ -like 'sql-patch-*' })
+$closed = "$($lease.holder) has not been heard of for $after, and what it installs may be half done: the sites of this host stay closed, its services stopped. Run: $recover"
+$begun = @($sections | Where-Object { Test-BegunSection -Section $_ })
 if ($begun.Count -gt 0) {
-    Write-SwitchEvent -Level 'ERROR' -Text "$($lease.holder) has not been heard of for $after, and what it installs may be half done: the sites of this host stay closed, its services stopped. Run: $recover"
+    Write-SwitchEvent -Level 'ERROR' -Text $closed
     return [ordered]@{ outcome = 'closed'; why = "begun: $($begun -join ', ')"; sites = @(); services = @() }
 }
 
 $fence = Enter-SwitchLease -Silent $lease
 if ($fence -eq 0) { return [ordered]@{ outcome = 'attended'; why = 'a run looks after this host again'; sites = @(); services = @() } }
 try {
-    # Customers may be at work from here on: backups of this quiesce are not the last word any more.
-    $null = Update-Quiesce -Number $quiesce.number -Fence $fence -Change { param($record) Add-Member -InputObject $record.held -MemberType NoteProperty -Name 'reopening' -Value $true -Force }
+    # Customers may be at work from here on: backups of this quiesce are not the last word any more. Looked at once more
+    # under the lock: the run may have woken up, and let installs begin, a moment before its lease was taken.
+    $seen = @{ begun = @() }
+    $null = Update-Quiesce -Number $quiesce.number -Fence $fence -Change {
+        param($record)
+        $seen.begun = @($record.held.PSObject.Properties | ForEach-Object { $_.Name } | Where-Object { Test-BegunSection -Section $_ })
+        if ($seen.begun.Count -eq 0) { Add-Member -InputObject $record.held -MemberType NoteProperty -Name 'reopening' -Value $true -Force }
+    }
+    if ($seen.begun.Count -gt 0) {
+        Write-SwitchEvent -Level 'ERROR' -Text $closed
+        return [ordered]@{ outcome = 'closed'; why = "begun: $($seen.begun -join ', ')"; sites = @(); services = @() }
+    }
     $names = @($quiesce.sites | ForEach-Object { $_.name })
     $faults = @(Open-Site -SiteNames $names -Recorded @($quiesce.sites))
     Assert-Fence -Fence $fence

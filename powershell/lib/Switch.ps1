@@ -13,6 +13,12 @@ function Get-SwitchFolder {
     "$(Get-PatchingRoot)\switch"
 }
 
+function Test-BegunSection {
+    <# .SYNOPSIS Whether a section of quiesce.json says that something may be half installed, here or on another host. #>
+    param([Parameter(Mandatory = $true)][string]$Section)
+    $Section -in @('patching', 'installing', 'restarting') -or $Section -like 'sql-patch-*'
+}
+
 function Enter-SwitchLease {
     <#
     .SYNOPSIS Takes the lease from a run that has fallen silent; answers its new number, or 0 where it is not silent any more.
