@@ -72,11 +72,13 @@ def windows_asks(records: Iterable[UpdateRecord], pending: PendingReboot) -> boo
     Where this is false, what was installed is in effect once its services have restarted.
     """
     return pending_verdict(pending).due or any(
-        r.result in {"reboot-pending", "unknown"} or _wants_restart(r) for r in records
+        r.result in {"reboot-pending", "unknown"} or _needs_windows(r) for r in records
     )
 
 
-def _wants_restart(record: UpdateRecord) -> bool:
+def _needs_windows(record: UpdateRecord) -> bool:
+    if record.restart is not None:
+        return record.restart
     if record.kind == "mssql-patch":
         wants = {"done-reboot", "done-rebooting", "reboot"}
         return record.hresult is not None and sql_setup_meaning(record.hresult).do in wants

@@ -153,9 +153,7 @@ OPTIONAL = {
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
-    "script", "pattern",
-    "restore_after",
-    "ignore_services",
+    "script", "pattern", "restore_after", "ignore_services",
 }  # fmt: skip
 MAY_GO = {"backup.folders.web01", "backup.staging.sql01"}
 REQUIRED_HERE = {("updates", "packages", 3, "kb")}
@@ -318,9 +316,8 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
 
 LISTS_OF_TEXT = {
     "services", "services_to_stop", "hold", "arguments", "providers", "databases", "title_accept", "title_reject",
-}  # fmt: skip
     "ignore_services",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", NAMED, ids=written)
