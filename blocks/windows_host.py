@@ -131,6 +131,10 @@ class WindowsHost:
             jobs.Patience(self.name, Deadline(patience, f"the start of job {id}"), every, stop or threading.Event()),
         )
 
+    def arm_switch(self, parameters: Mapping[str, Any], *, every_seconds: float, fence: int) -> None:
+        """Arm the dead man's switch of the host: Restore-Service looks every ``every_seconds``. Raises HostError."""
+        jobs.arm(self.run, dict(parameters), every_seconds, fence)
+
     def job(self, ids: Iterable[str] | None = None, *, deadline: float = 60) -> list[dict[str, Any]]:
         """What the host knows of these jobs, in the order of ``ids``, or of all its jobs (Get-PatchJob).
 

@@ -30,6 +30,7 @@ from tasks import (
     report,
     restart,
     review,
+    switch,
     validate,
 )
 from tasks.bring_back import bring_back
@@ -166,6 +167,7 @@ def back_up(run: Run, quiet: QuiesceRecord) -> None:
 
 def patch(run: Run, plan: Plan) -> None:
     """Rounds of install, restart and rescan, until nothing is left that the plan admits."""
+    settle("install", [switch.stand_down.submit(run, host) for host in run.hosts])
     todo = install.first_round(run, plan)
     waits = {host: install.waits_for_restart.submit(run, host, steps) for host, steps in todo.items()}
     settle("install", waits.values())
@@ -200,6 +202,7 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
     have no reason of their own to restart start their applications anew after the SQL Server that they ask.
     """
     before: list[PrefectFuture[RestartRecord]] = []
+    hosts = restart.due(run, round_number, hosts)
     for wave in run.estate.restart_order():
         restart.stop_if_blocked(run, wave)
         for batch in restart.batches(run, [host for host in wave if host in hosts]):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.audit import Audit
+from lab.boot import DELAY_SECONDS, drop_volatile, start_services
 from lab.clock import Clock
 from lab.disk import Disk
 from lab.faults import Faults
@@ -75,12 +76,13 @@ class Host:
         """Start or stop a service as the service manager would, and tell the part that lives in it."""
         status = "Running" if started else "Stopped"
         with self.lock, self.edit("services.json") as services:
-            key = next((k for k in services if k.casefold() == name.casefold()), None)
-            if key is None or services[key].get("status", "Stopped") == status:
+            known = next((k for k in services if k.casefold() == name.casefold()), None)
+            if known is None or services[known].get("status", "Stopped") == status:
                 return
-            services[key]["status"] = status
-        self.event(f"service.{'start' if started else 'stop'}", service=key)
-        self._tell("service", key, started)
+            services[known]["status"] = status
+            services[known].pop("exit", None)
+        self.event(f"service.{'start' if started else 'stop'}", service=known)
+        self._tell("service", known, started)
 
     # Boots -----------------------------------------------------------------------------------------------------------
 
@@ -96,45 +98,32 @@ class Host:
             return
         self.boot_number += 1
         with self.edit("registry.json") as registry:
-            _drop_volatile(registry)
+            drop_volatile(registry)
         commit(self)
         with self.edit("cim.json") as cim:
             for system in cim.get("Win32_OperatingSystem", []):
                 system["LastBootUpTime"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             cim.pop("Win32_Process", None)
         with self.edit("services.json") as services:
-            wanted = _started_at_boot(services)
-            for name, service in services.items():
-                service["status"] = "Running" if name.casefold() in wanted else "Stopped"
+            later = start_services(
+                services,
+                self.read("registry.json"),
+                lambda name: self.faults.strike("service.down_after_boot", name) is not None,
+            )
         if self.clock.stopping.is_set():
             return
         self.event("host.boot", number=self.boot_number)
         self.up.set()
         self._tell("boot")
+        self._start_delayed(later, self.boot_number)
+
+    def _start_delayed(self, names: list[str], boot: int) -> None:
+        if names and not self.clock.sleep(DELAY_SECONDS) and self.up.is_set() and self.boot_number == boot:
+            for name in names:
+                self.service(name, started=True)
 
     def _tell(self, what: str, *arguments: Any) -> None:
         for part in list(self.parts.values()):
             handler: Callable[..., None] | None = getattr(part, what, None)
             if handler is not None:
                 handler(*arguments)
-
-
-def _started_at_boot(services: dict[str, Any]) -> set[str]:
-    """The automatic services and those that they depend on (WAS is manual, and starts for W3SVC); names fold case."""
-    by_name = {name.casefold(): service for name, service in services.items()}
-    wanted: set[str] = set()
-    waiting = [name for name, service in by_name.items() if service.get("start", "Automatic").startswith("Auto")]
-    while waiting:
-        name = waiting.pop()
-        if name in by_name and name not in wanted:
-            wanted.add(name)
-            waiting += [needed.casefold() for needed in by_name[name].get("depends", [])]
-    return wanted
-
-
-def _drop_volatile(keys: dict[str, Any]) -> None:
-    for name in [k for k, v in keys.items() if isinstance(v, dict) and k != "@" and v.get("@volatile")]:
-        del keys[name]
-    for name, value in keys.items():
-        if isinstance(value, dict) and name != "@":
-            _drop_volatile(value)

@@ -19,9 +19,11 @@ NOT_BEGUN = 2
 """Exit code for a job that was withdrawn, or has begun before: a job begins once, whoever starts its task."""
 
 
-def launch(host: Host, folder: str, stop: threading.Event) -> int:
+def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = False) -> int:
     """Run the job in ``folder`` to its end; returns the exit code. Writes nothing any more once ``stop`` is set."""
     job = read_json(host, rf"{folder}\job.json")
+    # What looks every so often whether there is anything to do has no effect by being started.
+    effect = not repeats
     secrets_file = host.disk.path(rf"{folder}\secrets.bin")
     JOB_FOLDER.set(folder)
 
@@ -34,7 +36,7 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     def progress(percent: int, message: str) -> None:
         save("progress.json", {"percent": percent, "message": message, "at": now()})
 
-    if job["state"] != "created":
+    if job["state"] != "created" and not repeats:
         return NOT_BEGUN
     code = 1
     try:
@@ -42,11 +44,12 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
         _read_checked(host, folder, job, "library.ps1", job["library_sha256"])
         text = _read_checked(host, folder, job, "script.ps1", job["sha256"])
         with host.lock:
-            if read_json(host, rf"{folder}\job.json")["state"] != "created":
+            if read_json(host, rf"{folder}\job.json")["state"] != "created" and not repeats:
                 return NOT_BEGUN
             job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
+            job |= dict.fromkeys(("ended", "result", "error"))
             save("job.json", job)
-        host.event("job.start", id=job["id"], script=job["script"])
+        host.event("job.start", effect=effect, id=job["id"], script=job["script"])
         parameters = read_json(host, rf"{folder}\parameters.json")
         secrets = unprotect(host, secrets_file.read_bytes()) if secrets_file.exists() else None
         secrets_file.unlink(missing_ok=True)
@@ -63,7 +66,7 @@ def launch(host: Host, folder: str, stop: threading.Event) -> int:
     finally:
         secrets_file.unlink(missing_ok=True)
     save("job.json", job | {"ended": now()})
-    host.event("job.end", id=job["id"], script=job["script"], state=job["state"])
+    host.event("job.end", effect=effect, id=job["id"], script=job["script"], state=job["state"])
     return code
 
 

@@ -8,6 +8,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from lab.boot import NOT_STARTED
 from lab.host import Host
 from lab.scripts.setup_files import write_instance
 from lab.spec import HostSpec, LabSpec
@@ -104,7 +105,9 @@ def _cim(machine: HostSpec, booted: str) -> dict[str, Any]:
 def _services(machine: HostSpec, spec: LabSpec) -> dict[str, Any]:
     def service(start: str = "Automatic", *depends: str, display: str = "", running: bool = True) -> dict[str, Any]:
         status = "Running" if running else "Stopped"
-        return {"status": status, "start": start, "depends": list(depends), **({"display": display} if display else {})}
+        ended = {} if running else {"exit": NOT_STARTED}
+        shown = {"display": display} if display else {}
+        return {"status": status, "start": start, "depends": list(depends), **ended, **shown}
 
     services = {
         "WinRM": service(display="Windows Remote Management (WS-Management)"),

@@ -2,7 +2,8 @@
 
 ``shutdown.json`` holds where a shutdown stands: ``{"phase": null | "scheduled" | "in_progress" | "denied"}``. Faults:
 ``power.slow_boot`` {seconds} is a boot that takes longer (or never ends: null), ``power.servicing`` {seconds} one whose
-updates still configure while WinRM answers already.
+updates still configure while WinRM answers already, ``power.double_boot`` {seconds} one that is followed by another, so
+many seconds after WinRM first answered.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ class Power:
         """The host is up: nothing is scheduled any more; servicing, then the logon screen."""
         self._phase(None)
         threading.Thread(target=self._come_up, name=f"{self.host.name}-logon", daemon=True).start()
+        double = self.host.faults.strike("power.double_boot", self.host.name)
+        if double is not None:
+            again = threading.Thread(target=self._again, args=(float(double.get("seconds", 30)),), daemon=True)
+            again.start()
+
+    def _again(self, seconds: float) -> None:
+        if not self.host.clock.sleep(seconds):
+            self.host.restart(SECONDS_DOWN)
 
     def _come_up(self) -> None:
         servicing = self.host.faults.strike("power.servicing", self.host.name)

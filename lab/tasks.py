@@ -2,7 +2,7 @@
 
 Its state is ``tasks.json``, as the PowerShell engine of the tests keeps it. A started task waits its turn (queued), then
 runs in a thread; what ends it from outside (a boot, a stop, its time limit) sets its stop event, and the task's result
-is 267014. Faults, on a host: ``task.queued`` {seconds} keeps it waiting (for ever where none are said), ``task.start_delay``
+is 267014. A task with a trigger starts by itself, every so many seconds of lab time, over boots. Faults, on a host: ``task.queued`` {seconds} keeps it waiting (for ever where none are said), ``task.start_delay``
 {seconds} is a scheduler that takes its time before it even says so: the task looks as if nobody had started it.
 ``task.blocked`` kills its PowerShell at once, as some endpoint protection does: the job's files are there, the task has
 ended with 1, and nothing ever ran. ``task.refused`` {result} is a start that Windows refuses (0x80070569 unless said).
@@ -42,9 +42,13 @@ class Tasks:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._runs: dict[str, _Run] = {}
+        self._triggers: dict[str, threading.Event] = {}
 
-    def register(self, name: str, *, argument: str, limit: float, description: str) -> None:
-        """Make or replace a task of SYSTEM that runs powershell.exe with ``argument``, for ``limit`` seconds at most."""
+    def register(self, name: str, *, argument: str, limit: float, description: str, every: float | None = None) -> None:
+        """Make or replace a task of SYSTEM that runs powershell.exe with ``argument``, for ``limit`` seconds at most.
+
+        With ``every`` it has a trigger: from now on, repeated after so many seconds.
+        """
         with self.host.edit("tasks.json") as tasks:
             tasks[name] = {
                 "state": "Ready",
@@ -59,8 +63,42 @@ class Tasks:
                 "multiple": "IgnoreNew",
                 "description": description,
                 "result": NEVER_RAN,
-                "triggers": [],
+                "triggers": []
+                if every is None
+                else [{"kind": "once", "at": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S}"}],
+                **({} if every is None else {"every": every}),
             }
+        if every is not None:
+            self._trigger(name)
+
+    def unregister(self, name: str) -> bool:
+        """Remove a task; one that runs goes on. False where there is none."""
+        with self.host.lock, self.host.edit("tasks.json") as tasks:
+            self._untrigger(name)
+            return tasks.pop(name, None) is not None
+
+    def _trigger(self, name: str) -> None:
+        self._untrigger(name)
+        off = self._triggers[name] = threading.Event()
+        every = float(self.host.read("tasks.json")[name]["every"])
+
+        def wait() -> None:
+            while not self.host.clock.sleep(every, off):
+                if self.host.up.is_set() and not self.host.clock.stopping.is_set():
+                    self.start(name)
+
+        threading.Thread(target=wait, name=f"{self.host.name}{name}-trigger", daemon=True).start()
+
+    def _untrigger(self, name: str) -> None:
+        earlier = self._triggers.pop(name, None)
+        if earlier is not None:
+            earlier.set()
+
+    def boot(self) -> None:
+        """The machine is up: triggers count again."""
+        for name, task in self.host.read("tasks.json").items():
+            if "every" in task:
+                self._trigger(name)
 
     def start(self, name: str) -> None:
         """Start a task; one that runs is left alone (IgnoreNew)."""
@@ -93,13 +131,10 @@ class Tasks:
         if run.thread is not None and run.thread is not threading.current_thread():
             run.thread.join(5)
 
-    def unregister(self, name: str) -> None:
-        """Forget a task that does not run; nothing where there is none."""
-        with self.host.edit("tasks.json") as tasks:
-            tasks.pop(name, None)
-
     def shutdown(self) -> None:
         """The machine goes down: what runs is cut."""
+        for name in list(self._triggers):
+            self._untrigger(name)
         for name in list(self._runs):
             self.stop(name)
 
@@ -108,7 +143,8 @@ class Tasks:
 
     def _note(self, name: str, state: str, **more: Any) -> None:
         with self.host.edit("tasks.json") as tasks:
-            tasks[name] |= {"state": state, **more}
+            if name in tasks:  # it may have been removed while it ran
+                tasks[name] |= {"state": state, **more}
 
     def _run(self, name: str, run: _Run) -> None:
         host = self.host
@@ -153,10 +189,10 @@ class Tasks:
 
 def _execute(host: Host, argument: str, stop: threading.Event) -> int:
     """Run powershell.exe with ``argument``: only the launcher of a job is known. Returns its exit code."""
-    launcher = re.search(r'-File "(.+)\\launcher\.ps1" -Folder "\1"$', argument)
+    launcher = re.search(r'-File "(.+)\\launcher\.ps1" -Folder "\1"( -Repeats)?$', argument)
     if launcher is None or not host.disk.path(rf"{launcher[1]}\launcher.ps1").exists():
         return -196608  # powershell.exe: the file of -File does not exist
-    return launch(host, launcher[1], stop)
+    return launch(host, launcher[1], stop, repeats=launcher[2] is not None)
 
 
 def seconds(limit: str) -> float:

@@ -162,6 +162,13 @@ class Quiet(Part):
     poll: Duration = Field(
         default=timedelta(seconds=15), title="Poll", description="Time between two looks.", examples=["15s"]
     )
+    restore_after: Duration = Field(
+        default=timedelta(hours=2),
+        title="Restore service after",
+        description="Dead man's switch: when no run has looked after a quiet host for this long, the host opens its sites "
+        "and starts its services by itself, unless installs had begun. Longer than your worker may be away.",
+        examples=["2h"],
+    )
     busy: tuple[BusyQuery, ...] = Field(
         default=(),
         title="Busy queries",

@@ -15,6 +15,9 @@ from model.records import Answer, HostFacts
 RESUME_WITHIN = timedelta(hours=24)
 """How old an unfinished run may be to be resumed unasked: what was scanned and planned in another night is stale."""
 
+SWITCH = "dead man's switch of"
+"""How the dead man's switch of a host calls itself in its lease (powershell/lib/Switch.ps1)."""
+
 _HOLDER = re.compile(r"(?P<machine>\S+) process (?P<process>\d+)\b")
 _FLOW_RUN = re.compile(r"\bflow run (?P<id>\S+)")
 

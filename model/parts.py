@@ -97,6 +97,13 @@ class SqlInstance(Part):
     port: Number = Field(
         default=1433, ge=1, le=65535, title="Port", description="TCP port of the instance.", examples=[1433]
     )
+    known_as: Address | None = Field(
+        default=None,
+        title="Known to EngageIP as",
+        description="The server's name in EngageIP's own connection string, without instance and port: web servers must "
+        "reach it by that name. Unsaid: the host's address.",
+        examples=["sql01.acme.example"],
+    )
     credentials: BlockName = Field(
         title="Credentials", description="Name of the block with the SQL Server login.", examples=["sql-acme"]
     )
@@ -213,6 +220,13 @@ class Window(Part):
 class Restart(Part):
     """How hosts are restarted."""
 
+    policy: Literal["always", "when-needed", "services-only"] = Field(
+        default="when-needed",
+        title="Policy",
+        description="when-needed: Windows restarts where something was installed, or waits for a restart; always: every "
+        "host restarts once; services-only: where Windows does not ask for a restart, only SQL Server, IIS and EngageIP do.",
+        examples=["services-only"],
+    )
     max_unavailable: Number = Field(
         default=1,
         ge=1,
@@ -226,6 +240,12 @@ class Restart(Part):
         title="Deadline",
         description="How long a host may take to be ready again; after patches ten minutes are too short.",
         examples=["1h"],
+    )
+    ignore_services: Annotated[tuple[Label, ...], Distinct] = Field(
+        default=(),
+        title="Services to ignore",
+        description="Windows services that need not run again after a restart, although they ran before it.",
+        examples=[["edgeupdate"]],
     )
 
 

@@ -203,6 +203,9 @@ def update_step(host: str, admission: Admission, group: int = 0) -> PlanStep:
 
 
 def _quiesce(estate: Estate) -> Iterator[PlanStep]:
+    unless = f"restores service after {duration_text(estate.quiet.restore_after)} without a run, until installs begin"
+    for host in estate.hosts:
+        yield PlanStep(stage="quiesce", host=host, subject="arm the dead man's switch", detail=unless)
     for host, instance in estate.sql.items():
         for job in instance.agent_jobs.hold:
             yield PlanStep(stage="quiesce", host=host, subject=f"hold Agent job {job}")
@@ -284,12 +287,20 @@ def _upgrades(estate: Estate) -> Iterator[PlanStep]:
             )
 
 
+_RESTARTS = {
+    "always": "restart, whatever was installed",
+    "when-needed": "restart",
+    "services-only": "restart services, and Windows only where it asks for that",
+}
+
+
 def _restarts(estate: Estate) -> Iterator[PlanStep]:
     for wave, hosts in enumerate(estate.restart_order(), 1):
         for host in hosts:
             needs = estate.dependencies_of(host)
             detail = f"after {', '.join(needs)} {'is' if len(needs) == 1 else 'are'} ready" if needs else ""
-            yield PlanStep(stage="restart", host=host, group=wave, subject="restart", detail=detail)
+            subject = _RESTARTS[estate.restart.policy]
+            yield PlanStep(stage="restart", host=host, group=wave, subject=subject, detail=detail)
 
 
 def _checks(estate: Estate) -> Iterator[PlanStep]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime
 
+from model.hresults import sql_setup_meaning
 from model.records import Answer, PendingReboot, UpdateRecord
 from model.rounds import must_wait
 
@@ -63,6 +64,25 @@ def _wants_restart(record: UpdateRecord) -> bool:
     if record.restart is not None:
         return record.restart
     return record.result in {"installed", "reboot-pending", "unknown"} or must_wait(record)
+
+
+def windows_asks(records: Iterable[UpdateRecord], pending: PendingReboot) -> bool:
+    """Whether Windows itself must restart: a signal says so, an update or a setup wants it, or nobody knows how one ended.
+
+    Where this is false, what was installed is in effect once its services have restarted.
+    """
+    return pending_verdict(pending).due or any(
+        r.result in {"reboot-pending", "unknown"} or _needs_windows(r) for r in records
+    )
+
+
+def _needs_windows(record: UpdateRecord) -> bool:
+    if record.restart is not None:
+        return record.restart
+    if record.kind == "mssql-patch":
+        wants = {"done-reboot", "done-rebooting", "reboot"}
+        return record.hresult is not None and sql_setup_meaning(record.hresult).do in wants
+    return must_wait(record)
 
 
 class RestartAsked(Answer):

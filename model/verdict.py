@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from model.estate import Estate
 from model.interruption import CUT_OFF
 from model.keys import RunKey
+from model.lease import SWITCH
 from model.outcome import Problem, Stopped, in_one_line, told_once
 from model.records import CheckRecord, RunOutcome, UpdateRecord
+from model.words import duration_text
 
 _SHOWN = 3
 """Problems in the headline, for a pager has one line; preflight is read at a desk, and tells all of them."""
@@ -79,6 +81,8 @@ def outcome_of(
     # What a run did not touch it cannot vouch for.
     up = tuple(name for name in (*estate.hosts, *served) if name not in down) if aftermath.touched else ()
     if aftermath.left_to:
+        if SWITCH in aftermath.left_to:
+            return _restored(estate, changed, problems, called or estate.name)
         return _left(estate, aftermath.left_to, changed, problems, recovering=recovering)
     verdict, words = _verdict(stopped, aftermath, changed, problems, len(everything), looked_only=looked_only)
     if recovering and verdict == "nothing-to-do":
@@ -104,6 +108,20 @@ def _left(estate: Estate, owner: str, changed: tuple[str, ...], problems: list[s
         headline=f"{estate.name}: {'left to' if recovering else 'taken over by'} {owner}, which brings the estate back.",
         changed=changed,
         problems=tuple(problems),
+    )
+
+
+def _restored(estate: Estate, changed: tuple[str, ...], problems: list[str], called: str) -> RunOutcome:
+    """Nobody has the estate: one of its hosts did not hear from this run, and looked after itself."""
+    return RunOutcome(
+        verdict="failed",
+        headline=(
+            f"{estate.name}: a host that did not hear from this run for {duration_text(estate.quiet.restore_after)} has "
+            "restored its service by itself, so the run ended. What else it held is still held."
+        ),
+        changed=changed,
+        problems=tuple(problems),
+        next_command=f"billpatch recover {called}",
     )
 
 

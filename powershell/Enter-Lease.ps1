@@ -39,7 +39,7 @@ Use-Lock -LockName 'lease' -Work {
     $next = [Math]::Max($next, $fence)
     $expires = ConvertTo-IsoDate -Date $now.AddSeconds($seconds)
     Write-JsonFile -Path "$(Get-PatchingRoot)\lease.json" -Value ([ordered]@{
-            fence = $next; holder = $holder; key = $key; taken = $taken; expires = $expires; released = $false; finished = $false
+            fence = $next; holder = $holder; key = $key; taken = $taken; renewed = ConvertTo-IsoDate -Date $now; expires = $expires; released = $false; finished = $false
         })
     [ordered]@{ granted = $true; fence = $next; holder = $holder; key = $key; taken = $taken; expires = $expires }
 }

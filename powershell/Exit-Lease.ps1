@@ -21,9 +21,9 @@ Use-Lock -LockName 'lease' -Work {
     if ($null -eq $lease) { return [ordered]@{ released = $false; fence = 0 } }
     $own = $lease.fence -eq $fence
     if ($own -and -not $lease.released) {
-        Write-JsonFile -Path "$(Get-PatchingRoot)\lease.json" -Value ([ordered]@{
-                fence = $lease.fence; holder = $lease.holder; key = $lease.key; taken = $lease.taken; expires = $lease.expires; released = $true; finished = $finished
-            })
+        $lease.released = $true
+        Add-Member -InputObject $lease -MemberType NoteProperty -Name 'finished' -Value $finished -Force
+        Write-JsonFile -Path "$(Get-PatchingRoot)\lease.json" -Value $lease
     }
     [ordered]@{ released = $own; fence = $lease.fence }
 }

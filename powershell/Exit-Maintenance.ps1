@@ -23,27 +23,8 @@ Assert-Fence -Fence $fence
 $recorded = @()
 $quiesce = Get-Quiesce
 if ($null -ne $quiesce) { $recorded = @($quiesce.sites) }
-$maintenance = Get-MaintenanceName
 $names = @($sites)
 if ($names.Count -eq 0) { $names = @($recorded | ForEach-Object { $_.name }) }
-$present = @($recorded | Where-Object { $names -contains $_.name -and $null -ne (Get-IisSite -SiteName $_.name) })
-# Addresses first, for all of them: that needs no running service.
-foreach ($known in $present) {
-    foreach ($binding in @($known.bindings)) { Move-SiteBinding -From $maintenance -To $known.name -Binding $binding }
-}
-$page = Get-IisSite -SiteName $maintenance
-if ($null -ne $page -and @(Get-BindingFact -Site $page | Where-Object { $_.host -ne (Get-PlaceholderName) }).Count -eq 0) {
-    Remove-Website -Name $maintenance
-    if ($null -ne (Get-PoolState -PoolName $maintenance)) { Remove-WebAppPool -Name $maintenance }
-}
-$failed = @()
-foreach ($known in $present) {
-    $pool = ''
-    $site = ''
-    if ($known.pool_state -eq 'Started') { $pool = $known.pool }
-    if ($known.state -eq 'Started') { $site = $known.name }
-    try { Start-SiteAndPool -SiteName $site -PoolName $pool }
-    catch { $failed += "$($known.name): $($_.Exception.GetBaseException().Message)" }
-}
+$failed = @(Open-Site -SiteNames $names -Recorded $recorded)
 if ($failed.Count -gt 0) { throw (New-Failure -Id 'SiteNotStarted' -Message "Sites have their bindings back and do not start: $($failed -join '; '). Look at the services W3SVC and WAS, then call again.") }
 Get-IisFact -SiteNames $names

@@ -6,11 +6,12 @@ The launcher of a job: what its scheduled task runs, as <folder>\launcher.ps1.
 Runs script.ps1 with the library only when both still have the hashes in job.json, and writes what became of it there:
 running, then succeeded with the result or failed with the error. Exit code 0 or 1. A job that a boot or a kill cuts
 stays 'running', with the boot it ran in. A job begins once: one that has begun before, or was withdrawn, is left as it
-is, whoever starts its task (exit code 2).
+is, whoever starts its task (exit code 2). With -Repeats it begins anew each time.
 #>
 [CmdletBinding()]
 param(
-    [Parameter(Mandatory = $true)][string]$Folder
+    [Parameter(Mandatory = $true)][string]$Folder,
+    [switch]$Repeats
 )
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
@@ -19,7 +20,7 @@ $ProgressPreference = 'SilentlyContinue'
 if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') {
     # Cmdlets are all that works here: no methods, no types.
     $job = Get-Content -LiteralPath "$Folder\job.json" -Raw -Encoding UTF8 | ConvertFrom-Json
-    if ($job.state -ne 'created') { exit 2 }
+    if ($job.state -ne 'created' -and -not $Repeats) { exit 2 }
     $job.state = 'failed'
     $job.ended = "$((Get-Date).ToUniversalTime().ToString('s'))Z"
     $job.error = @{ type = 'LanguageMode'; message = "PowerShell runs in $($ExecutionContext.SessionState.LanguageMode) here, and needs FullLanguage. Nothing was run."; hresult = 0; script = $job.script; line = 0; id = 'LanguageMode' }
@@ -68,7 +69,7 @@ function Read-Job {
 }
 
 $job = Read-Job
-if ($job.state -ne 'created') { exit 2 }
+if ($job.state -ne 'created' -and -not $Repeats) { exit 2 }
 $secretsFile = "$Folder\secrets.bin"
 # Write-JobProgress of the library looks for this name.
 $PatchJobFolder = $Folder
@@ -79,9 +80,12 @@ try {
     $boot = Initialize-BootId
     # The lock, so that whoever withdraws a job knows whether it has begun.
     $mine = Use-Lock -LockName 'jobs' -PatienceSeconds 60 -Work {
-        if ((Read-Job).state -ne 'created') { return $false }
+        if ((Read-Job).state -ne 'created' -and -not $Repeats) { return $false }
         $job.boot = $boot
         $job.started = Get-IsoNow
+        $job.ended = $null
+        $job.result = $null
+        $job.error = $null
         $job.state = 'running'
         Save-Job
         $true

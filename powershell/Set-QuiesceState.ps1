@@ -7,7 +7,7 @@ A section of `held` (for example the Agent jobs that were enabled) is recorded o
 would see its own work, not the earlier state. Compare the answer with what was sent.
 .PARAMETER from
 Goes on with the open record of this number under `number`, where it is still open: what it tells of the host from
-before stays, but for the sections 'reopening' and 'released'. 0: with none.
+before stays, but for the sections 'reopening', 'released' and 'restored'. 0: with none.
 .PARAMETER state
 "open" or "closed". A closed number does not open again.
 .PARAMETER held
@@ -37,7 +37,7 @@ if ($from -gt 0) {
         $record = Get-Quiesce
         if ($null -ne $record -and $record.state -eq 'open' -and $record.number -eq $from) {
             $record.number = $number
-            foreach ($section in 'reopening', 'released') { $record.held.PSObject.Properties.Remove($section) }
+            foreach ($section in 'reopening', 'released', 'restored') { $record.held.PSObject.Properties.Remove($section) }
             Write-JsonFile -Path "$(Get-PatchingRoot)\quiesce.json" -Value $record
         }
     }

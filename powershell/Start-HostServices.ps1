@@ -30,25 +30,5 @@ if ($order.Count -eq 0) {
         [array]::Reverse($order)
     }
 }
-$watch = [Diagnostics.Stopwatch]::StartNew()
-$complete = $true
-$answers = foreach ($one in $order) {
-    $fault = $null
-    $now = Get-ServiceRecord -ServiceName $one
-    if (-not $now.exists) { $fault = 'there is no such service' }
-    elseif ($now.status -ne 'Running') {
-        try {
-            # It returns when the service runs, or fails; one that takes its time is waited for below.
-            if ($now.status -ne 'StartPending') { Start-Service -Name $one }
-            $now.status = Wait-ServiceStatus -ServiceName $one -Status 'Running' -Watch $watch -TimeoutSeconds $timeout_seconds
-            if ($now.status -ne 'Running') { $fault = "still '$($now.status)' after $timeout_seconds s" }
-        }
-        catch {
-            $fault = $_.Exception.GetBaseException().Message
-            $now = Get-ServiceRecord -ServiceName $one
-        }
-    }
-    if ($now.status -ne 'Running') { $complete = $false }
-    [ordered]@{ name = $now.name; exists = $now.exists; status = $now.status; start_mode = $now.start_mode; error = $fault }
-}
-[ordered]@{ services = @($answers); complete = $complete }
+$answers = @(Start-ServiceInOrder -Names $order -TimeoutSeconds $timeout_seconds)
+[ordered]@{ services = $answers; complete = @($answers | Where-Object { $_.status -ne 'Running' }).Count -eq 0 }

@@ -23,7 +23,10 @@ Use-Lock -LockName 'lease' -Work {
     }
     $granted = $lease.fence -eq $fence -and -not $lease.released
     if ($granted) {
-        $lease.expires = ConvertTo-IsoDate -Date ([datetime]::UtcNow.AddSeconds($seconds))
+        $now = [datetime]::UtcNow
+        $lease.expires = ConvertTo-IsoDate -Date $now.AddSeconds($seconds)
+        # Add-Member: a lease that an older version wrote has no such field.
+        Add-Member -InputObject $lease -MemberType NoteProperty -Name 'renewed' -Value (ConvertTo-IsoDate -Date $now) -Force
         Write-JsonFile -Path "$(Get-PatchingRoot)\lease.json" -Value $lease
     }
     [ordered]@{ granted = $granted; fence = $lease.fence; holder = $lease.holder; key = $lease.key; taken = $lease.taken; expires = $lease.expires }

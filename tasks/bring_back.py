@@ -22,12 +22,23 @@ from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord
-from model.reopen import RELEASED, REOPENING, Begun, Reopening, begun_on, patches_begun, reopening
-from tasks import checks, engageip_upgrade, lease, readiness
+from model.reopen import (
+    RELEASED,
+    REOPENING,
+    RESTARTING,
+    RESTORED,
+    Begun,
+    Reopening,
+    begun_on,
+    patches_begun,
+    reopening,
+)
+from tasks import checks, engageip_upgrade, lease, readiness, services, switch
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import must_be_whole, setup_facts, start_what_ran, ways_back
 from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
+from tasks.web_readiness import await_iis
 
 Held = dict[str, dict[str, Any]]
 """``quiesce.json`` of each host where it is open."""
@@ -65,12 +76,13 @@ class BroughtBack:
         return not (self.closed or self.stopped or self.unreachable or self.left_to)
 
 
-def bring_back(run: Run, *, finished: bool = False, stopped: bool = False) -> BroughtBack:
+def bring_back(run: Run, *, finished: bool = False, stopped: bool = False, patient: bool = False) -> BroughtBack:
     """Undo what was held, in reverse; reopen what may be reopened; give the lease back.
 
     ``finished`` tells the hosts that the run has ended well, ``stopped`` that it has ended by itself: in both cases,
     the second only where nothing had been begun, the next run starts anew instead of resuming this one.
-    Never raises for what a host or a server does. Where the lease was taken over, its new owner brings back.
+    ``patient`` waits, once customers are served, for what starts minutes after a boot: a run that is told to end has no
+    time for that. Never raises for what a host or a server does. Where the lease was taken over, its new owner brings back.
     """
     name = run.estate.name
     with undisturbed(
@@ -80,14 +92,14 @@ def bring_back(run: Run, *, finished: bool = False, stopped: bool = False) -> Br
             tell("bring back", name, "a step of the run has not come to its end; going on without it")
         if not run.fence:
             return _as_found(run)
-        back = undo(run)
+        back = undo(run, patient=patient)
         if not back.left_to:
             well = finished or (stopped and not back.begun)
             lease.give_back(run, finished=well and back.complete)
     return back
 
 
-def undo(run: Run) -> BroughtBack:
+def undo(run: Run, *, patient: bool = False) -> BroughtBack:
     """What bring_back does to the estate; the lease stays ours.
 
     A host that is out of reach may be restarting. It is waited for, up to the estate's ``restart.deadline``: a SQL
@@ -105,6 +117,8 @@ def undo(run: Run) -> BroughtBack:
                 break
             tell("bring back", ", ".join(sorted(away)), "waiting for an answer")
             run.pause()
+        if patient:
+            _await_services(run, held, deadline)
         _close(run, held, back)
     except TakenOver:
         return BroughtBack(left_to=run.lease_lost)
@@ -120,7 +134,7 @@ def _as_found(run: Run) -> BroughtBack:
     if any((held := lease_of(facts)) and held.is_live(facts.now) for facts in run.facts.values()):
         return back
     for host, facts in run.facts.items():
-        if facts.quiesce and facts.quiesce["state"] == "open":
+        if facts.quiesce and facts.quiesce["state"] == "open" and RESTORED not in facts.quiesce["held"]:
             names = {site["name"] for site in facts.quiesce["sites"]}
             sites = [site.name for site in run.estate.sites_on(host) if site.iis_name in names]
             back.closed |= {f"{name} on {host}": "an earlier run was cut off and not brought back" for name in sites}
@@ -300,7 +314,7 @@ def _refresh_sites(run: Run, held: Held) -> None:
     """Recycle the pools: a site that met its database half-awake answers errors until then."""
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     web = [host for host in run.estate.hosts_with("iis") if host in held]
-    _, troubles = together(run, web, lambda host: readiness.await_iis(run, host, deadline, stop=run.over))
+    _, troubles = together(run, web, lambda host: await_iis(run, host, deadline, stop=run.over))
     for host, trouble in troubles.items():
         tell("bring back", host, said(trouble))  # the checks will say what it means
 
@@ -385,10 +399,21 @@ def _start(run: Run, host: str, names: list[str]) -> None:
         raise Stopped.because("bring back", f"{host}: {'; '.join(down)}")
 
 
+def _await_services(run: Run, held: Held, deadline: float) -> None:
+    """On hosts that were restarted, see to it that what ran before runs again; what does not is a check that failed."""
+    restarted = [host for host, quiesce in held.items() if RESTARTING in (quiesce.get("held") or {})]
+    _, troubles = together(
+        run, restarted, lambda host: services.await_back(run, host, held[host], deadline, stop=run.over)
+    )
+    for host, trouble in troubles.items():
+        tell("bring back", host, said(trouble))
+
+
 def _close(run: Run, held: Held, back: BroughtBack) -> None:
     """End the quiesce of every host that has all back; where something is not, the record of it stays."""
 
     def close(host: str) -> None:
+        switch.disarm(run, host)
         run.hosts[host].run("Set-QuiesceState", number=held[host]["number"], fence=run.fence, state="closed")
 
     _, troubles = together(run, set(held) - back.left, close)

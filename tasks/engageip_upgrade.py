@@ -19,7 +19,7 @@ from model.plan import Plan
 from model.records import BackupRecord, UpdateRecord
 from model.upgrade import Upgrade, Versions, half_upgraded, upgrade_section, upgrade_way_back
 from model.versions import reached
-from tasks import packages, readiness
+from tasks import packages, web_readiness
 from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
 from tasks.progress import tell
 from tasks.run import Run
@@ -108,12 +108,12 @@ def complete(run: Run, package: EngageIPUpgrade, begun: Begun) -> UpdateRecord:
         raise Stopped.because("upgrade", f"{package.on}: {package.name} is not whole: {why}.")
     record = packages.write(run, package, started, Judgement("installed", restart=False, proof=str(now), remark=failed))
     for host in _nodes(run):
-        readiness.refresh(run, host)
+        web_readiness.refresh(run, host)
     return record
 
 
 def _nodes(run: Run) -> list[str]:
-    return [host for host in run.estate.hosts_with("iis") if readiness.iis_names(run.estate, host)]
+    return [host for host in run.estate.hosts_with("iis") if web_readiness.iis_names(run.estate, host)]
 
 
 def _take_offline(run: Run) -> None:
@@ -121,7 +121,7 @@ def _take_offline(run: Run) -> None:
     for host in _nodes(run):
         answer = run.hosts[host].run(
             "Stop-AppPools",
-            sites=readiness.iis_names(run.estate, host),
+            sites=web_readiness.iis_names(run.estate, host),
             fence=run.fence,
             timeout_seconds=_POOL_SECONDS,
             deadline=_POOL_SECONDS + 30,

@@ -148,9 +148,11 @@ def look(run: Run, host: str) -> HostFacts:
 
 def keep_alive(run: Run) -> threading.Thread:
     """Renew the lease in the background until the run is over; one that another run has taken over ends this one."""
+    # The dead man's switches go by these renewals too.
+    every = min(SECONDS, run.estate.quiet.restore_after.total_seconds()) / 4
 
     def renew() -> None:
-        while not run.over.wait(SECONDS / 4):
+        while not run.over.wait(every):
             for host in run.hosts:
                 with run.renewal:
                     # One that restarts has been given longer: a renewal would shorten it.

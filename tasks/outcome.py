@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blocks.webhook import Webhook, WebhookFailed
+from model.lease import SWITCH
 from model.outcome import Problem, Stopped
 from model.records import CheckRecord, RunOutcome, UpdateRecord
 from model.verdict import Aftermath, outcome_of
@@ -16,7 +17,8 @@ def conclude(
 ) -> RunOutcome:
     """The outcome of ``run``; pages a person through the estate's webhook where portals or hosts stay down.
 
-    Nobody is paged by a run whose estate another has taken over: that one does, if need be.
+    Nobody is paged by a run whose estate another has taken over: that one does, if need be. A dead man's switch pages
+    nobody, so that this run does.
     """
     if stopped is None and run.lost:
         stopped = Stopped("restart", [Problem(text) for text in run.lost.values()])
@@ -38,7 +40,7 @@ def conclude(
         recovering=recovering,
         called=run.called,
     )
-    if back.left_to:
+    if back.left_to and SWITCH not in back.left_to:
         return outcome
     if outcome.verdict in {"half-open", "failed"} and run.estate.notify.webhook:
         page(run, outcome)

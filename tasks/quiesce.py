@@ -16,6 +16,7 @@ from model.quiesce import NextQuiesce, next_quiesce
 from model.records import QuiesceRecord
 from model.reopen import SQL_BEFORE
 from model.words import duration_text
+from tasks import services, switch
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
@@ -30,14 +31,19 @@ def number(run: Run) -> NextQuiesce:
 
 @step("open quiesce {following.number} on {host}")
 def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
-    """Number this quiesce on the host: what is recorded there from now on belongs to it."""
+    """Number this quiesce on the host: what is recorded there from now on belongs to it; first of all, what runs.
+
+    Before anything of the host is held, its dead man's switch is armed.
+    """
     run.hosts[host].run(
         "Set-QuiesceState",
         number=following.number,
         fence=run.fence,
         state="open",
+        held=services.that_run(run, host),
         **{"from": following.carried.get(host, 0)},
     )
+    switch.arm(run, host)
 
 
 @step("hold the Agent schedules of {host}")

@@ -1,4 +1,4 @@
-"""Readiness: a host is ready when what runs on it can be used, not when a port answers."""
+"""Readiness of SQL Server: it is ready when it can be used, not when a port answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 from blocks.sql_server import SqlServerError
 from blocks.winrm.errors import AuthenticationFailed, CertificateRejected, HostError
-from model.estate import Estate
 from model.gate import CLOCK_TOLERANCE
 from model.outcome import Stopped
 from model.records import HostFacts
@@ -24,7 +23,6 @@ from model.verdicts import events_of
 from tasks.progress import tell
 from tasks.run import Run
 
-_WEB_SERVICES = ("WAS", "W3SVC")
 FINAL = (AuthenticationFailed, CertificateRejected)
 """What no waiting mends, also while a host boots; anything else it may say on its way up."""
 
@@ -170,40 +168,3 @@ def _died(run: Run, host: str, since: datetime, *, scripts: bool) -> str | None:
 def _pause(run: Run, host: str, said: str, stop: threading.Event | None) -> None:
     if run.pause(stop or run.over):
         raise Stopped.because("readiness", f"{host}: asked to stop while waiting for {said}")
-
-
-def refresh(run: Run, host: str) -> None:
-    """Recycle the pools of the declared sites: an application that met its database half-awake remembers that."""
-    run.hosts[host].run("Restart-AppPools", sites=iis_names(run.estate, host), fence=run.fence)
-
-
-def iis_names(estate: Estate, host: str) -> list[str]:
-    """The declared sites of a host, as its IIS calls them."""
-    return [site.iis_name for site in estate.sites_on(host)]
-
-
-def await_iis(run: Run, host: str, deadline: float, *, stop: threading.Event | None = None) -> None:
-    """Wait until the web server's services run and the declared sites and their pools are started.
-
-    Pools are then recycled: an application that started before its database remembers that until it is.
-    """
-    sites = iis_names(run.estate, host)
-    said = "its web services"
-    while time.monotonic() < deadline:
-        try:
-            facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=list(_WEB_SERVICES)))
-            waiting = [f"service {s.name} ({s.status})" for s in facts.services if s.status != "Running"]
-            if not waiting:
-                state = run.hosts[host].run("Get-IisState", sites=sites)
-                waiting = [f"site {s['name']} ({s['state']})" for s in state["sites"] if s["state"] != "Started"]
-            if not waiting:
-                refresh(run, host)
-                return
-            said = ", ".join(waiting)
-        except FINAL:
-            raise
-        except HostError as error:
-            said = f"WinRM to answer ({error.cause})"
-        tell("readiness", host, f"waiting for {said}")
-        _pause(run, host, said, stop)
-    raise Stopped.because("readiness", f"{host}: IIS is not ready, it still waits for {said}. Look at {host}.")

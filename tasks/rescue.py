@@ -36,7 +36,7 @@ def rescue(run: Run, why: str, flow_run: str = "") -> BroughtBack:
     if cause := _take_over(run):
         return BroughtBack(unreachable=cause)
     lease.keep_alive(run)
-    return bring_back(run, finished=found is None)
+    return bring_back(run, finished=found is None, patient=True)
 
 
 def _look(run: Run) -> dict[str, HostFacts]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
-from model.reboot import RebootVerdict, reboot_verdict
-from model.records import RestartRecord
+from model.reboot import RebootVerdict, reboot_verdict, windows_asks
+from model.records import HostFacts, RestartRecord, UpdateRecord
 from model.reopen import RESTARTING, patches_begun
-from tasks import lease, readiness
+from tasks import lease, readiness, services, web_readiness
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import build_by_setup
 from tasks.step import step
-
-_SERVICE_SECONDS = 300
 
 
 def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
@@ -50,6 +48,11 @@ def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
         raise Stopped.because("restart", *(run.lost[lost] for lost in dict.fromkeys(blocked.values())))
 
 
+def due(run: Run, round_number: int, asked: set[str]) -> set[str]:
+    """The hosts to restart after a round: those that have a reason, in the first round every host where policy says so."""
+    return {*asked, *run.hosts} if run.estate.restart.policy == "always" and round_number == 1 else asked
+
+
 def left_up(run: Run, wave: Sequence[str], restarting: set[str]) -> list[str]:
     """The web servers of a wave that stay up while a SQL Server that they ask restarts."""
     iis = run.estate.hosts_with("iis")
@@ -63,45 +66,131 @@ def left_up(run: Run, wave: Sequence[str], restarting: set[str]) -> list[str]:
 @step("recycle the pools of {host}")
 def recycle(run: Run, host: str) -> None:
     """Give the applications of ``host`` a fresh start, now that the SQL Server that they ask has had one."""
-    readiness.refresh(run, host)
+    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    web_readiness.await_iis(run, host, deadline, stop=run.stop)
     tell("restart", host, "pools recycled")
 
 
 @dataclass
 class _Going:
-    """How far a restart is: asked for here, and heard; when the host was first seen down; what SQL Server was."""
+    """How far a restart is: asked for here, and heard; when first seen down; what SQL Server was; boots since."""
 
     asked: bool = False
     heard: bool = False
     down: datetime | None = None
     before: readiness.Before | None = None
+    boots: set[str] = field(default_factory=set)
 
 
 @step("restart {host}")
 def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     """Restart ``host`` once for this run and round, and return when it is ready again.
 
-    A restart that an earlier run of the same key asked for is not asked for twice. Raises Stopped when the host
-    refuses, or is not ready within the estate's ``restart.deadline``; the record is written then too, without an end.
+    A restart that an earlier run of the same key asked for is not asked for twice. With ``restart.policy``
+    services-only Windows itself restarts only where it asks for that. Raises Stopped when the host refuses, or is not
+    ready within the estate's ``restart.deadline``; the record is written then too, without an end.
     """
     asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    intent = f"{run.key}.{round_number}"
+    services_only = _services_suffice(run, host, intent)
     ready = None
     try:
-        try:
-            _down_and_up(run, host, f"{run.key}.{round_number}", going, deadline)
-        finally:
-            run.restarting.discard(host)
-        _hold_services(run, host)
-        _await_ready(run, host, going.before, deadline)
+        if services_only:
+            _restart_services(run, host, intent, deadline)
+        else:
+            _until_ready(run, host, intent, going, deadline)
         ready = datetime.now(UTC)
     finally:
-        waited_for = run.estate.dependencies_of(host)
+        run.restarting.discard(host)
+        remark = "" if len(going.boots) < 2 else f"it restarted {len(going.boots)} times, the last unasked"
+        remark = "services only: nothing asks for a restart of Windows" if services_only else remark
         record = run.journal.write(
-            RestartRecord(host=host, asked=asked, down=going.down, ready=ready, waited_for=waited_for)
+            RestartRecord(
+                host=host,
+                asked=asked,
+                down=going.down,
+                ready=ready,
+                waited_for=run.estate.dependencies_of(host),
+                remark=remark or None,
+            )
         )
-    tell("restart", host, "ready")
+    tell("restart", host, f"ready{f'; {remark}' if remark else ''}")
     return record
+
+
+def _services_suffice(run: Run, host: str, intent: str) -> bool:
+    """Whether ``restart.policy`` lets Windows run on, nothing asks for its restart, and none has been asked for here."""
+    if run.estate.restart.policy != "services-only":
+        return False
+    asked = run.hosts[host].run("Get-RebootState", intent=intent)["asked"]
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
+    records = [record for record in run.journal.of(UpdateRecord) if record.host == host]
+    begun = asked is not None and asked["intent"] == intent
+    return not begun and not windows_asks(records, facts.pending_reboot)
+
+
+def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None:
+    """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services are stopped already."""
+    _note_restart(run, host, intent)
+    _await_needed(run, host)
+    before = readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
+    names: tuple[str, ...] = ("W3SVC",) if host in run.estate.hosts_with("iis") else ()
+    if host in run.sql:
+        web_readiness.quiet(run, host)
+        agent, engine = readiness.sql_services(run.estate.sql[host].instance)
+        names += (agent, engine) if before.agent else (engine,)
+    still = services.stop(run, host, names)
+    faults = {} if still else services.start(run, host, names[::-1])
+    trouble = [still, *(f"{name}: {error}" for name, error in faults.items() if error)]
+    if any(trouble):
+        raise Stopped.because(
+            "restart", f"{host}: {'; '.join(filter(None, trouble))}. Look at its services, then run again."
+        )
+    tell("restart", host, f"services restarted: {', '.join(names)}")
+    _await_ready(run, host, before, deadline)
+
+
+def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
+    """Have the host restart, and wait until it is ready in one and the same boot.
+
+    After updates, and by policy, a host may go down again right after it came up: what it had proven until then, and
+    what was stopped again on it, counts for that boot only.
+    """
+    while True:
+        _down_and_up(run, host, intent, going, deadline)
+        try:
+            boot = _boot(run, host)
+            going.boots.add(boot)
+            _hold_services(run, host)
+            _await_ready(run, host, going.before, deadline)
+            if _boot(run, host) == boot:
+                return
+            why = "another boot answers than before"
+        except readiness.FINAL:
+            raise
+        except HostError as error:
+            if not (error.retryable or error.outcome_unknown):
+                raise
+            why = error.cause
+        tell("restart", host, f"went away again before it was ready, and must be ready anew ({why})")
+        if time.monotonic() > deadline:
+            raise _not_back(run, host, f"it went away again before it was ready: {why}")
+        if run.pause(run.stop):
+            raise Stopped.because("restart", f"{host}: asked to stop while it restarted again")
+
+
+def _boot(run: Run, host: str) -> str:
+    boot: str = run.hosts[host].run("Confirm-Boot")["boot_id"]
+    return boot
+
+
+def _not_back(run: Run, host: str, said: str) -> Stopped:
+    return Stopped.because(
+        "restart",
+        f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
+        f"Look at its console, then run: billpatch recover {run.called}",
+    )
 
 
 def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
@@ -118,11 +207,7 @@ def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: floa
             said = waiting_for
             tell("restart", host, f"waiting: {said}")
         if time.monotonic() > deadline:
-            raise Stopped.because(
-                "restart",
-                f"{host}: not back after its restart within {run.estate.restart.deadline} ({said}). "
-                f"Look at its console, then run: billpatch recover {run.called}",
-            )
+            raise _not_back(run, host, said)
         if run.pause(run.stop):
             raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")
 
@@ -145,10 +230,8 @@ def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdic
 
 def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     """Stop SQL Server cleanly, and ask Windows to restart; a request that was cut off counts as asked."""
-    # From here on bring_back must prove that everything works, whoever calls it.
-    run.hosts[host].run(
-        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={RESTARTING: {"intent": intent}}
-    )
+    _note_restart(run, host, intent)
+    _await_needed(run, host)
     going.before = going.before or readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     _stop_sql_server(run, host)
     lease.lend(run, host)
@@ -171,47 +254,49 @@ def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     tell("restart", host, "restarting")
 
 
+def _note_restart(run: Run, host: str, intent: str) -> None:
+    """From here on bring_back must prove that everything works, whoever calls it."""
+    run.hosts[host].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={RESTARTING: {"intent": intent}}
+    )
+
+
+def _await_needed(run: Run, host: str) -> None:
+    """Wait until the SQL Servers that ``host`` depends on are ready: policy may have restarted one since it was proven."""
+    for needed in run.estate.dependencies_of(host):
+        if needed in run.sql:
+            deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+            known = readiness.Before(agent=readiness.sql_before(_quiesce(run, needed)).agent)
+            readiness.await_sql(run, needed, deadline, known=known, stop=run.stop)
+
+
 def _stop_sql_server(run: Run, host: str) -> None:
-    """Stop Agent, then the engine, cleanly: recovery after the boot is then a matter of seconds."""
+    """Stop what asks it, then Agent and the engine, cleanly: recovery after the boot is then a matter of seconds."""
     if host in run.sql:
-        _stop(run, host, readiness.sql_services(run.estate.sql[host].instance))
+        web_readiness.quiet(run, host)
+        services.stop(run, host, readiness.sql_services(run.estate.sql[host].instance))
 
 
 def _hold_services(run: Run, host: str) -> None:
     """Stop EngageIP's services again: the boot has started them, and they bill."""
-    still = _stop(run, host, run.estate.services_on(host))
+    still = services.stop(run, host, run.estate.services_on(host))
     if still:
         raise Stopped.because("restart", f"{host}: {still} after the restart. Stop it by hand, then run again.")
 
 
-def _stop(run: Run, host: str, names: Sequence[str]) -> str:
-    """Stop these services, and say which of them does not stop; their state of before is on the host already, or is now."""
-    if not names:
-        return ""
-    answer = run.hosts[host].run(
-        "Stop-HostServices",
-        names=list(names),
-        number=run.number,
-        fence=run.fence,
-        timeout_seconds=_SERVICE_SECONDS,
-        deadline=_SERVICE_SECONDS + 30,
-    )
-    still = [f"{each['name']} is {each['status']}" for each in answer["services"] if each["status"] != "Stopped"]
-    if still:
-        tell("restart", host, ", ".join(still))
-    return ", ".join(still)
-
-
 def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline: float) -> None:
+    quiesce = _quiesce(run, host)
     if host in run.sql:
-        quiesce = _quiesce(run, host)
         known = before or readiness.Before(agent=readiness.sql_before(quiesce).agent)
         # What setup has left is what must run; a setup that has refused to begin has left what was there.
         begun = bool(patches_begun(quiesce))
         build = build_by_setup(run, host) if begun else None
         readiness.await_sql(run, host, deadline, build=build, known=known, scripts=begun, stop=run.stop)
+        web_readiness.await_routes(run, host, deadline, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
-        readiness.await_iis(run, host, deadline, stop=run.stop)
+        _await_needed(run, host)
+        web_readiness.await_iis(run, host, deadline, stop=run.stop)
+    services.await_back(run, host, quiesce, deadline, stop=run.stop)
 
 
 def _quiesce(run: Run, host: str) -> dict[str, Any]:

@@ -84,18 +84,30 @@ class Patience:
         return DeadlineExceeded(self.host, waiting_for, seconds, last=self._last, outcome_unknown=True)
 
 
-def start(run: Run, order: Order, patience: Patience) -> dict[str, Any]:
-    """Start the job or adopt the one that is there; repeated while the host is away, since it is idempotent."""
-    text, shared, launcher = script_text(order.script), library(), script_text("Invoke-PatchJob")
-    parameters: dict[str, Any] = {
-        "id": order.id,
-        "script": order.script,
+def _texts(script: str) -> dict[str, Any]:
+    """What a task on a host runs: the script, the library, the launcher, and their hashes."""
+    text, shared, launcher = script_text(script), library(), script_text("Invoke-PatchJob")
+    return {
         "script_text": text,
         "library_text": shared,
         "launcher_text": launcher,
         "sha256": sha256(text),
         "library_sha256": sha256(shared),
         "launcher_sha256": sha256(launcher),
+    }
+
+
+def arm(run: Run, parameters: dict[str, Any], every_seconds: float, fence: int) -> dict[str, Any]:
+    """Arm the dead man's switch of the host."""
+    order = _texts("Restore-Service") | {"parameters": parameters, "every_seconds": int(every_seconds), "fence": fence}
+    return run("Enable-DeadMansSwitch", deadline=_ONE_CALL, **order)
+
+
+def start(run: Run, order: Order, patience: Patience) -> dict[str, Any]:
+    """Start the job or adopt the one that is there; repeated while the host is away, since it is idempotent."""
+    parameters: dict[str, Any] = _texts(order.script) | {
+        "id": order.id,
+        "script": order.script,
         "parameters": order.parameters,
         "deadline_seconds": int(order.deadline_seconds),
         "fence": order.fence,

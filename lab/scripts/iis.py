@@ -264,12 +264,10 @@ def _fresh_site(state: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]
     }
 
 
-@script("Exit-Maintenance")
-def exit_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
-    initialize_root(host)
-    assert_fence(host, parameters["fence"])
-    recorded = (quiesce(host) or {"sites": []})["sites"]
-    names = parameters.get("sites") or [site["name"] for site in recorded]
+def open_sites(host: Host, names: list[str], recorded: list[dict[str, Any]]) -> list[str]:
+    """Give sites their recorded bindings back and start them; a line for each that does not start."""
+    if not recorded:
+        return []
     asked = [name.casefold() for name in names]
     with _changing(host) as state:
         sites = state.setdefault("sites", {})
@@ -288,6 +286,16 @@ def exit_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             _start(host, site, known["pool"] if known["pool_state"] == "Started" else None)
         except ScriptFailure as failure:
             failed.append(f"{known['name']}: {failure.message}")
+    return failed
+
+
+@script("Exit-Maintenance")
+def exit_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    initialize_root(host)
+    assert_fence(host, parameters["fence"])
+    recorded = (quiesce(host) or {"sites": []})["sites"]
+    names = parameters.get("sites") or [site["name"] for site in recorded]
+    failed = open_sites(host, names, recorded)
     if failed:
         message = (
             f"Sites have their bindings back and do not start: {'; '.join(failed)}. "

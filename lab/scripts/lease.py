@@ -34,6 +34,7 @@ def enter_lease(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             "holder": holder,
             "key": key,
             "taken": taken,
+            "renewed": iso(moment),
             "expires": iso(moment + timedelta(seconds=parameters["seconds"])),
             "released": False,
             "finished": False,
@@ -52,7 +53,8 @@ def update_lease(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             return {"granted": False, "fence": 0, "holder": None, "key": None, "taken": None, "expires": None}
         granted = held["fence"] == parameters["fence"] and not held["released"]
         if granted:
-            held["expires"] = iso(datetime.now(UTC) + timedelta(seconds=parameters["seconds"]))
+            moment = datetime.now(UTC)
+            held |= {"expires": iso(moment + timedelta(seconds=parameters["seconds"])), "renewed": iso(moment)}
             write_json(host, FILE, held)
     # A heartbeat: nothing changes hands.
     host.event("lease.update", effect=False, fence=held["fence"], granted=granted)

@@ -1,4 +1,4 @@
-"""Get-RebootState and Restart-PatchedHost; shutdown.exe itself is the host's power (see ``lab.power``)."""
+"""Get-RebootState, Confirm-Boot and Restart-PatchedHost; shutdown.exe itself is the host's power (see ``lab.power``)."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def get_reboot_state(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         "servicing_in_progress": machine_value(host, rf"{SERVICING}\Interface", "ServicingInProgress"),
         "logon_ready": machine_key(host, r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon\AutoLogonChecked"),
     }
+
+
+@script("Confirm-Boot")
+def confirm_boot(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - it has none
+    initialize_root(host)
+    return {"boot_id": initialize_boot_id(host)}
 
 
 @script("Restart-PatchedHost")

@@ -7,7 +7,16 @@ from typing import Any
 
 from lab.host import Host
 from lab.scripts import ScriptFailure, script
-from lab.scripts.library import ROOT, assert_fence, initialize_root, now, read_json, write_json
+from lab.scripts.library import (
+    ROOT,
+    assert_fence,
+    initialize_root,
+    machine_key,
+    machine_value,
+    now,
+    read_json,
+    write_json,
+)
 
 QUIESCE = rf"{ROOT}\quiesce.json"
 STOP_SECONDS = 2.0
@@ -26,6 +35,7 @@ def quiesce(host: Host) -> dict[str, Any] | None:
 def update_quiesce(host: Host, number: int, fence: int, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Change the record of quiesce ``number``, or begin it; refused while an earlier one is open."""
     with host.lock:
+        assert_fence(host, fence)
         record = _open(quiesce(host), number)
         change(record)
         record["fence"] = fence
@@ -93,7 +103,7 @@ def _carry(host: Host, old: int, number: int) -> None:
     record = quiesce(host)
     if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
         record["number"] = number
-        for section in ("reopening", "released"):
+        for section in ("reopening", "released", "restored"):
             record["held"].pop(section, None)
         write_json(host, QUIESCE, record)
 
@@ -122,6 +132,30 @@ def _stop_order(host: Host, name: str) -> list[str]:
         if name.casefold() in needs and state.get("status", "Stopped") != "Stopped":
             order += _stop_order(host, other)
     return [*order, name]
+
+
+USER_SERVICE = 0x40
+"""SERVICE_USER_SERVICE in a service's Type."""
+
+
+@script("Get-AutoServices")
+def get_auto_services(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - it has none
+    answers = []
+    for name, state in host.read("services.json").items():
+        key = rf"SYSTEM\CurrentControlSet\Services\{name}"
+        of_a_user = (machine_value(host, key, "Type") or 0) & USER_SERVICE
+        if state.get("start", "Automatic") != "Automatic" or of_a_user:
+            continue
+        answers.append(
+            {
+                "name": name,
+                "status": state.get("status", "Stopped").replace(" ", ""),
+                "exit_code": state.get("exit", 0),
+                "delayed": machine_value(host, key, "DelayedAutostart") == 1,
+                "triggered": machine_key(host, rf"{key}\TriggerInfo"),
+            }
+        )
+    return {"services": answers}
 
 
 @script("Stop-HostServices")
@@ -183,12 +217,17 @@ def start_host_services(host: Host, parameters: dict[str, Any]) -> dict[str, Any
     if not order:
         record = quiesce(host) or {"services": []}
         order = [each["name"] for each in reversed(record["services"]) if each["status"] == "Running"]
-    patience = float(parameters.get("timeout_seconds", 300))
+    answers = start_in_order(host, order, float(parameters.get("timeout_seconds", 300)))
+    return {"services": answers, "complete": all(each["status"] == "Running" for each in answers)}
+
+
+def start_in_order(host: Host, names: list[str], patience: float) -> list[dict[str, Any]]:
+    """Start services one after the other; each as it is afterwards."""
     answers = []
-    for name in order:
+    for name in names:
         fault = _start(host, _record(host, name), patience)
         answers.append({**_record(host, name), "error": fault})
-    return {"services": answers, "complete": all(each["status"] == "Running" for each in answers)}
+    return answers
 
 
 def _start(host: Host, seen: dict[str, Any], patience: float) -> str | None:

@@ -307,6 +307,7 @@ class SqlInstance:
         with self.host.edit("services.json") as services:
             if service in services:
                 services[service]["status"] = status
+                services[service].pop("exit", None)
 
     def run(
         self,

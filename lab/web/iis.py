@@ -55,8 +55,14 @@ class Iis:
     # What the host and the scripts call ------------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Come up with the machine: fresh workers, and the ports of the started sites."""
+        """Come up with the machine, or its services: fresh workers, and the ports of the started sites.
+
+        Stopping a pool or a site is a signal, not configuration: what has autoStart is started again.
+        """
         self._end_workers()
+        with self._host.edit("iis.json") as state:
+            for entry in [*state.get("sites", {}).values(), *state.get("pools", {}).values()]:
+                entry["state"] = "Started" if entry.get("autoStart", True) else "Stopped"
         self.reload()
         if self._running():
             self._host.event("iis.start", effect=False, ports=sorted(self._listeners))

@@ -131,3 +131,32 @@ function Start-SiteAndPool {
     if ($PoolName -and (Get-PoolState -PoolName $PoolName) -ne 'Started') { Start-WebAppPool -Name $PoolName }
     if ($SiteName -and (Read-IisState -Read { (Get-IisSite -SiteName $SiteName).state }) -ne 'Started') { Start-Website -Name $SiteName }
 }
+
+function Open-Site {
+    <#
+    .SYNOPSIS Gives sites their recorded bindings back and starts them; answers a line for each that does not start.
+    .DESCRIPTION The maintenance site goes with its last binding.
+    #>
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][string[]]$SiteNames, [Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$Recorded)
+    $maintenance = Get-MaintenanceName
+    $present = @($Recorded | Where-Object { $SiteNames -contains $_.name -and $null -ne (Get-IisSite -SiteName $_.name) })
+    # Addresses first, for all of them: that needs no running service.
+    foreach ($known in $present) {
+        foreach ($binding in @($known.bindings)) { Move-SiteBinding -From $maintenance -To $known.name -Binding $binding }
+    }
+    if ($present.Count -gt 0 -or $Recorded.Count -gt 0) {
+        $page = Get-IisSite -SiteName $maintenance
+        if ($null -ne $page -and @(Get-BindingFact -Site $page | Where-Object { $_.host -ne (Get-PlaceholderName) }).Count -eq 0) {
+            Remove-Website -Name $maintenance
+            if ($null -ne (Get-PoolState -PoolName $maintenance)) { Remove-WebAppPool -Name $maintenance }
+        }
+    }
+    foreach ($known in $present) {
+        $pool = ''
+        $site = ''
+        if ($known.pool_state -eq 'Started') { $pool = $known.pool }
+        if ($known.state -eq 'Started') { $site = $known.name }
+        try { Start-SiteAndPool -SiteName $site -PoolName $pool }
+        catch { "$($known.name): $($_.Exception.GetBaseException().Message)" }
+    }
+}

@@ -37,6 +37,8 @@ function Update-Quiesce {
     <# .SYNOPSIS Changes the record of quiesce $Number by a block that is given it, writes it, and answers with it. #>
     param([Parameter(Mandatory = $true)][int]$Number, [Parameter(Mandatory = $true)][int]$Fence, [Parameter(Mandatory = $true)][ScriptBlock]$Change)
     Use-Lock -LockName 'quiesce' -Work {
+        # Again, under the lock: the lease may have been taken over since the caller looked.
+        Assert-Fence -Fence $Fence
         $record = Open-Quiesce -Number $Number -Fence $Fence
         $null = & $Change $record
         $record.fence = $Fence

@@ -30,3 +30,27 @@ function Wait-ServiceStatus {
         Start-Sleep -Milliseconds 500
     }
 }
+
+function Start-ServiceInOrder {
+    <# .SYNOPSIS Starts services one after the other; answers each as it is afterwards. One that does not start keeps no other down. #>
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][string[]]$Names, [Parameter(Mandatory = $true)][int]$TimeoutSeconds)
+    $watch = [Diagnostics.Stopwatch]::StartNew()
+    foreach ($one in $Names) {
+        $fault = $null
+        $now = Get-ServiceRecord -ServiceName $one
+        if (-not $now.exists) { $fault = 'there is no such service' }
+        elseif ($now.status -ne 'Running') {
+            try {
+                # It returns when the service runs, or fails; one that takes its time is waited for below.
+                if ($now.status -ne 'StartPending') { Start-Service -Name $one }
+                $now.status = Wait-ServiceStatus -ServiceName $one -Status 'Running' -Watch $watch -TimeoutSeconds $TimeoutSeconds
+                if ($now.status -ne 'Running') { $fault = "still '$($now.status)' after $TimeoutSeconds s" }
+            }
+            catch {
+                $fault = $_.Exception.GetBaseException().Message
+                $now = Get-ServiceRecord -ServiceName $one
+            }
+        }
+        [ordered]@{ name = $now.name; exists = $now.exists; status = $now.status; start_mode = $now.start_mode; error = $fault }
+    }
+}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +17,10 @@ from ruamel.yaml import YAML
 from flows.patch import patch_estate
 from model.outcome import Stopped
 from tasks import restart
+from tasks.progress import subscribe
 from tasks.rescue import recover_directly
 from tasks.run import open_run, read_estate
+from tasks.web_readiness import await_iis, await_routes
 from tests.test_invariants import assert_promise_2, assert_promise_7
 
 
@@ -132,10 +136,11 @@ def test_everything_on_one_host(start_lab: Callable[..., Any], run_flow: Callabl
 def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
-    """Two may be down at once, so both restart together; later `recover` brings the lost one back too."""
+    """Two may be down at once, so both restart together; later `recover` brings the lost one back too, services included."""
     lab = start_lab("farm")
     estate = edited(lab, restart={"max_unavailable": 2, "deadline": "25s"})
     lab.declare("power.slow_boot", "web02", seconds=None)
+    add_service(lab, "web02", "Backup Agent")
     ran = run_flow(patch_estate, estate=estate, change="CHG1")
     assert ran.type == "FAILED"
     assert ran.message.startswith(
@@ -156,6 +161,7 @@ def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     assert "web02: not back after its restart" in lab.audit("pager.page")[-1]["text"]
 
     lab.clear()
+    lab.declare("service.down_after_boot", "Backup Agent")
     httpx.post(f"{lab.papers['control']}/hosts/web02/restart", json={"seconds_down": 1}).raise_for_status()
     before = len(lab.audit())
     outcome = recover_directly(estate).report.outcome
@@ -163,6 +169,7 @@ def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     assert [page(lab, site, "web02").status_code for site in ("AdminPortal", "Portal")] == [200, 200]
     since = lab.audit()[before:]
     assert [each for each in since if each["event"] == "service.stop"] == []
+    assert lab.host_json("web02", "services.json")["Backup Agent"]["status"] == "Running"
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
 
 
@@ -272,3 +279,175 @@ def test_two_at_a_time() -> None:
     assert next(going) == ["web01", "web02"]
     run.lost["web02"] = "web02: not back."
     assert list(going) == [["web03"]]
+
+
+def settings_of_service(lab: Any, host: str, name: str, **values: Any) -> None:
+    """What Windows keeps of a service: ``DelayedAutostart=1``, ``TriggerInfo={}`` (a key)."""
+    path = lab.folder / "hosts" / host / "registry.json"
+    registry = json.loads(path.read_text(encoding="utf-8"))
+    services = registry["HKLM"]["SYSTEM"]["CurrentControlSet"].setdefault("Services", {})
+    keys = {key: value for key, value in values.items() if isinstance(value, dict)}
+    services[name] = {"@": {key: value for key, value in values.items() if key not in keys}, **keys}
+    path.write_text(json.dumps(registry), encoding="utf-8")
+
+
+def add_service(lab: Any, host: str, name: str, **settings: Any) -> None:
+    """Give a host an automatic service that runs."""
+    path = lab.folder / "hosts" / host / "services.json"
+    services = json.loads(path.read_text(encoding="utf-8"))
+    services[name] = {"status": "Running", "start": "Automatic", "depends": []}
+    path.write_text(json.dumps(services), encoding="utf-8")
+    settings_of_service(lab, host, name, **settings)
+
+
+@pytest.mark.slow
+def test_a_host_that_restarts_twice_is_ready_after_the_second(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """It goes down again while its databases recover: billing is held again, services that ran are back, or are named.
+
+    A delayed service is waited for; one that Windows could not start is started; a trigger-start one is left alone.
+    """
+    lab = start_lab("single")
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=200)
+    lab.declare("power.double_boot", "all01", times=1, seconds=60)
+    lab.declare("service.down_after_boot", "Backup Agent")
+    lab.declare("service.down_after_boot", "Licence Server")
+    lab.declare("service.down_after_boot", "Ignored")
+    lab.declare("service.broken", "Licence Server")
+    for name, settings in {
+        "Backup Agent": {},
+        "Licence Server": {},
+        "Ignored": {},
+        "Monitoring": {"DelayedAutostart": 1},
+        "Triggered": {"TriggerInfo": {}},
+    }.items():
+        add_service(lab, "all01", name, **settings)  # type: ignore[arg-type]
+    estate = edited(lab, updates={"packages": []}, restart={"ignore_services": ["Ignored"]})
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert ran.message.endswith(
+        "everything is up. all01: check 'services that ran before the restart run again' failed: down: Licence Server "
+        "(Service 'Licence Server' cannot be started due to the following error: Cannot start service Licence Server on "
+        "computer '.'.). Start them, or find out why they do not"
+    )
+    assert order(lab, "host.shutdown", "host.boot") == [("host.shutdown", "all01"), ("host.boot", "all01")] * 2
+    assert len(lab.audit("host.restart_requested")) == 1
+    assert ran.report["restarts"][0]["remark"] == "it restarted 2 times, the last unasked"
+    trail = lab.audit(effects_only=False)
+    assert_promise_7(trail, read_estate(lab.estate))
+    last = max(each["n"] for each in trail if each["event"] == "host.boot")
+    services = [(e["event"], e["service"]) for e in trail if e["n"] > last and e["event"].startswith("service.")]
+    assert services.index(("service.stop", "EngageIP Job Service")) < services.index(
+        ("service.start", "EngageIP Job Service")
+    )
+    assert services.count(("service.start", "Backup Agent")) == services.count(("service.start", "Monitoring")) == 1
+    standing = lab.host_json("all01", "services.json")
+    assert [standing[name]["status"] for name in ("Triggered", "Licence Server", "Ignored")] == ["Stopped"] * 3
+
+
+@pytest.mark.slow
+def test_services_only_where_windows_asks_for_nothing(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """``restart.policy: services-only``: SQL Server and IIS restart, in order, and no machine goes down.
+
+    While SQL Server is away the portals' pools are stopped; then the web server must reach it by its name, and its
+    first pages must be answered, before anything else. What is waited for is shown.
+    """
+    lab = start_lab("acme")
+    estate = edited(
+        lab, restart={"policy": "services-only"}, updates={"kb_reject": ["KB5044284", "KB5034127", "KB5033904"]}
+    )
+    lab.declare("sql.no_route", "web01", times=2, error="TimedOut")
+    told: list[str] = []
+    unsubscribe = subscribe(lambda progress: told.append(f"{progress.subject}: {progress.message}"))
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    unsubscribe()
+    assert ran.type == "COMPLETED", ran.message
+    assert order(lab, "host.shutdown") == []
+    only = "services only: nothing asks for a restart of Windows"
+    assert [(each["host"], each["remark"]) for each in ran.report["restarts"]] == [("sql01", only)]
+    trail = lab.audit(effects_only=False)
+    assert_promise_2(trail, read_estate(estate))
+    assert_promise_7(trail, read_estate(estate))
+    patched = max(each["n"] for each in trail if each["event"] == "sqlpatch.install")
+    shown = {"pool.stop", "sql.down", "sql.ready", "pool.recycle", "service.stop", "service.start"}
+    after = [(e["event"], e["host"]) for e in trail if e["n"] > patched and e["event"] in shown]
+    first = after.index(("pool.stop", "web01"))
+    assert list(dict.fromkeys(after[first:]))[:6] == [
+        ("pool.stop", "web01"),
+        ("service.stop", "sql01"),
+        ("sql.down", "sql01"),
+        ("service.start", "sql01"),
+        ("sql.ready", "sql01"),
+        ("pool.recycle", "web01"),
+    ]
+    address = lab.state()["hosts"]["sql01"]["address"]
+    assert f"sql01: waiting for web01 to reach it as {address} on port 1433 (TimedOut)" in told
+    assert {"web01: AdminPortal answers", "web01: Portal answers"} <= set(told)
+
+
+@pytest.mark.slow
+def test_a_sql_server_that_policy_restarts_in_the_middle_is_waited_for(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """It goes down unasked while its web server restarts: that one is ready once SQL Server is again, and starts anew then."""
+    lab = start_lab("acme")
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=150)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(restart_by_policy, lab, "sql01", once="web01")
+        ran = run_flow(patch_estate, estate=edited(lab, updates={"packages": []}), change="CHG1")
+    assert ran.type == "COMPLETED", ran.message
+    assert order(lab, "host.shutdown") == [("host.shutdown", host) for host in ("sql01", "web01", "sql01")]
+    trail = lab.audit(effects_only=False)
+    assert_promise_2(trail, read_estate(lab.estate))
+    assert_promise_7(trail, read_estate(lab.estate))
+    ready = max(each["n"] for each in trail if each["event"] == "sql.ready")
+    assert {"AdminPortal", "Portal"} <= {e["pool"] for e in trail if e["event"] == "pool.recycle" and e["n"] > ready}
+
+
+def restart_by_policy(lab: Any, host: str, once: str) -> None:
+    """Restart a host unasked, as soon as another one is down."""
+    lab.until(lambda: ("host.shutdown", once) in order(lab, "host.shutdown"), f"the restart of {once}", 120)
+    httpx.post(f"{lab.papers['control']}/hosts/{host}/restart", json={"seconds_down": 5}).raise_for_status()
+
+
+@pytest.mark.slow
+def test_a_web_server_is_ready_with_its_first_pages(start_lab: Callable[..., Any]) -> None:
+    """Silence is waited for, an error that lasts is told and left to the checks, and a stopped pool is started."""
+    lab = start_lab("acme")
+    told: list[str] = []
+    unsubscribe = subscribe(lambda progress: told.append(f"{progress.subject}: {progress.message}"))
+    with open_run(lab.estate) as run:
+        run.hosts["web01"].run("Stop-AppPools", sites=["Portal"], fence=0)
+        lab.declare("web.error", "web01/AdminPortal", status=503)
+        with pytest.raises(Stopped, match=r"still waits for the first page of AdminPortal \(answers 503"):
+            await_iis(run, "web01", time.monotonic() + 3)
+        assert lab.host_json("web01", "iis.json")["pools"]["Portal"]["state"] == "Started"
+        assert "web01: Portal answers" in told
+        lab.clear()
+        lab.declare("web.error", "web01/AdminPortal", status=500)
+        await_iis(run, "web01", time.monotonic() + 60)
+        assert any("AdminPortal answers 500" in each and "the checks will say" in each for each in told)
+        lab.declare("sql.no_route", "web01", error="HostNotFound")
+        with pytest.raises(Stopped, match=r"still waits for web01 to reach it as .* \(HostNotFound\)"):
+            await_routes(run, "sql01", time.monotonic())
+    unsubscribe()
+
+
+@pytest.mark.parametrize(
+    ("policy", "round_number", "hosts"),
+    [
+        ("when-needed", 1, {"web01"}),
+        ("services-only", 1, {"web01"}),
+        ("always", 0, {"web01"}),
+        ("always", 1, {"sql01", "web01"}),
+        ("always", 2, {"web01"}),
+    ],
+)
+def test_which_hosts_restart_after_a_round(policy: str, round_number: int, hosts: set[str]) -> None:
+    """Those that have a reason; with ``restart.policy: always`` every other one too, once."""
+    estate = SimpleNamespace(restart=SimpleNamespace(policy=policy))
+    run: Any = SimpleNamespace(estate=estate, hosts={"sql01": None, "web01": None})
+    assert restart.due(run, round_number, {"web01"}) == hosts

@@ -94,7 +94,9 @@ def test_a_night_with_packages_that_is_killed_three_times(
     sequence = [
         each["event"] for each in lab.audit("host.boot", "pool.stop", "package.install") if each["host"] == "web01"
     ]
-    assert list(dict.fromkeys(sequence[2:])) == ["host.boot", "pool.stop", "package.install"]
+    # Its pools were stopped while SQL Server restarted, too.
+    last = sequence[len(sequence) - sequence[::-1].index("host.boot") :]
+    assert list(dict.fromkeys(last)) == ["pool.stop", "package.install"]
     assert len(lab.audit("host.boot")) == 2
     scripts = [each["verb"] for each in lab.audit("sql.statement") if each["database"] == "EngageIP"]
     assert scripts[-2:] == ["-- ENGAGEIP", "UPDATE DBO.ENGAGEIPOPTION"]

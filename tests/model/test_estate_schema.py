@@ -27,6 +27,7 @@ sql:
   sql01:
     instance: MSSQLSERVER
     port: 1433
+    known_as: sql01.acme.example
     credentials: sql-acme
     databases: [EngageIP, Reporting]
     script_upgrade: 30m
@@ -135,6 +136,7 @@ updates:
 quiet:
   deadline: 30m
   poll: 15s
+  restore_after: 2h
   busy:
     - {name: billing run, on: sql01, database: EngageIP, sql: SELECT COUNT(*) FROM dbo.BillingRun}
 review: {policy: approve}
@@ -144,7 +146,7 @@ checks:
   - {sql: SELECT 1, on: sql01, database: EngageIP, expect: 1, severity: should, name: one}
   - {event_log: Application, on: web01, providers: [EngageIP], ignore: [10016], severity: should, name: no new errors}
 window: {start: '03:00', hours: 4}
-restart: {max_unavailable: 1, deadline: 1h}
+restart: {policy: always, max_unavailable: 1, deadline: 1h, ignore_services: [edgeupdate]}
 notify: {webhook: pager}
 """
 
@@ -155,13 +157,13 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 # Deleting these leaves a valid estate: the schema has a default. Everything else is required.
 OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
-    "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
+    "known_as", "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "min_build", "branch", "all_instances", "script_upgrade",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
     "script", "pattern",
-    "canary", "jobs", "keep_days",
+    "canary", "jobs", "keep_days", "restore_after", "ignore_services",
 }  # fmt: skip
 MAY_GO = {"backup.folders.web01", "backup.staging.sql01"}
 REQUIRED_HERE = {("updates", "packages", 3, "kb")}
@@ -326,6 +328,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
 
 LISTS_OF_TEXT = {
     "services", "services_to_stop", "hold", "arguments", "providers", "databases", "title_accept", "title_reject",
+    "ignore_services",
 }  # fmt: skip
 
 

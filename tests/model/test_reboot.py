@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model.reboot import RebootBefore, pending_verdict, reboot_verdict, restart_due
+from model.reboot import RebootBefore, pending_verdict, reboot_verdict, restart_due, windows_asks
 from model.records import PendingReboot, UpdateRecord
 
 BOOTED = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
@@ -131,3 +131,28 @@ def test_a_host_restarts_for_a_reason(records: list[UpdateRecord], pending: Pend
 def test_no_signal_is_no_restart() -> None:
     assert not pending_verdict(PendingReboot()).due
     assert not pending_verdict(PendingReboot(), before_sql_setup=True).due
+
+
+def installed(**changed: Any) -> UpdateRecord:
+    """An update that went in."""
+    told = {"host": "sql01", "update": "u", "title": "An update", "kind": "windows-update", "result": "installed"}
+    return UpdateRecord.model_validate({**told, "started": "2026-01-01T00:00:00Z", **changed})
+
+
+@pytest.mark.parametrize(
+    ("record", "pending", "asks"),
+    [
+        (installed(), {}, False),
+        (installed(kind="mssql-patch", hresult="0x00000000"), {}, False),
+        (installed(kind="mssql-patch", hresult="0x00000BC2"), {}, True),
+        (installed(result="reboot-pending"), {}, True),
+        (installed(result="unknown"), {}, True),
+        (installed(result="failed", hresult="0x80240016"), {}, True),
+        (installed(result="failed", hresult="0x80070643"), {}, False),
+        (installed(), {"windows_update": True}, True),
+        (installed(), {"file_renames": ["C:\\av.tmp"]}, False),
+    ],
+)
+def test_whether_windows_itself_must_restart(record: UpdateRecord, pending: dict[str, Any], asks: bool) -> None:
+    """A signal, an update, or a setup asks for it, or nobody knows; else services are enough, where policy allows that."""
+    assert windows_asks([record], PendingReboot.model_validate(pending)) is asks

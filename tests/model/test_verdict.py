@@ -44,6 +44,14 @@ def update(result: Any = "installed", **more: Any) -> UpdateRecord:
     )
 
 
+def test_a_host_that_has_looked_after_itself(estate: Estate) -> None:
+    """Its dead man's switch pages nobody and releases no Agent job: this run says so, and what to type."""
+    left = Aftermath(left_to="Refused: the host's lease is at 5, held by dead man's switch of WEB01 for acme.CHG1.1.")
+    outcome = outcome_of(estate, CHANGE, None, left, [], [], called="acme")
+    assert (outcome.verdict, outcome.next_command) == ("failed", "billpatch recover acme")
+    assert "did not hear from this run for 2h has restored its service by itself" in outcome.headline
+
+
 def test_a_good_night(estate: Estate) -> None:
     """Nobody needs to look, and nothing is to be typed."""
     outcome = outcome_of(estate, CHANGE, None, Aftermath(), [update()], [])

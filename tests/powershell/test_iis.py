@@ -279,8 +279,8 @@ def test_a_lower_fence_moves_nothing(hosts: Any) -> None:
     for name, parameters in (
         ("Enter-Maintenance", enter(BOTH[0])),
         ("Exit-Maintenance", {"fence": 1}),
-        ("Restart-AppPools", {"sites": [], "fence": 1}),
         ("Stop-AppPools", {"sites": [], "fence": 1}),
+        ("Restart-AppPools", {"sites": [], "fence": 1}),
     ):
         assert hosts.run(name, parameters).agree("line")["id"] == "FenceTooLow"
     assert same_iis(hosts) == iis()
@@ -317,3 +317,10 @@ def test_pools_are_stopped_and_started_again(hosts: Any) -> None:
     assert {name: pool["state"] for name, pool in same_iis(hosts)["pools"].items()}["AdminPortal"] == "Stopped"
     again = hosts.run("Restart-AppPools", {"sites": ["AdminPortal"], "fence": 1}).agree()
     assert again["pools"] == [{"name": "AdminPortal", "before": "Stopped", "after": "Started"}]
+
+
+def test_nothing_is_stopped_while_the_web_server_is_down(hosts: Any) -> None:
+    """Its pools are down with it, and the answer says that nobody knows."""
+    hosts.state("services.json", lambda services: services.update(WAS={"status": "Stopped", "start": "Manual"}))
+    answer = hosts.run("Stop-AppPools", {"sites": ["AdminPortal"], "fence": 1}).agree()
+    assert answer["pools"] == [{"name": "AdminPortal", "before": "Unknown", "after": "Unknown"}]

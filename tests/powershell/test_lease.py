@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Enter-Lease", "Update-
 
 ROOT = "C/ProgramData/EngageIPPatching"
 LEASE = f"{ROOT}/lease.json"
-TIMES = ("taken", "expires")
+TIMES = ("taken", "renewed", "expires")
 
 
 def held(
@@ -58,7 +58,8 @@ def test_entering(twin: Callable[..., Any], state: str) -> None:
     answer = hosts.run("Enter-Lease", parameters).agree(*TIMES)
     assert (answer["granted"], answer["fence"]) == (granted, fence)
     first, second = hosts.json(LEASE)
-    assert {**first, "taken": 0, "expires": 0} == {**second, "taken": 0, "expires": 0}
+    assert {**first, **dict.fromkeys(TIMES)} == {**second, **dict.fromkeys(TIMES)}
+    assert ("renewed" in first) is granted
     assert first["holder"] == parameters["holder"] if granted else json.loads(lease)["holder"]
     assert {name: first[name] for name in ("fence", "holder", "key")} == {
         name: answer[name] for name in ("fence", "holder", "key")

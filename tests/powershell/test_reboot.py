@@ -12,7 +12,7 @@ import pytest
 from lab.faults import Fault
 from lab.power import show_logon
 
-pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Get-RebootState", "Restart-PatchedHost")]
+pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Get-RebootState", "Confirm-Boot", "Restart-PatchedHost")]
 
 ROOT = "C/ProgramData/EngageIPPatching"
 BOOT = "5e5a0b3c-0000-4000-8000-000000000001"
@@ -152,6 +152,19 @@ def test_an_overtaken_run_restarts_nothing(hosts: Any) -> None:
     assert hosts.run("Restart-PatchedHost", ASK).agree("line")["id"] == "FenceTooLow"
     assert hosts.files() == (["lease.json"], ["lease.json"])
     assert hosts.json("shutdown.json") == (None, None)
+
+
+def test_a_boot_is_named_once(hosts: Any, engine: Any) -> None:
+    """The name stays for as long as the boot; the next boot has none until it is asked for, and then another."""
+    for _ in range(2):
+        assert hosts.run("Confirm-Boot").agree() == {"boot_id": BOOT}
+    engine.boot(hosts.engine)
+    hosts.lab.clock.speed = 50
+    hosts.lab.restart(1)
+    _until(lambda: hosts.run("Get-RebootState", {"intent": "i"}).lab["value"]["boot_id"] is None)
+    both = hosts.run("Confirm-Boot")
+    assert BOOT not in (both.agree("boot_id")["boot_id"], both.lab["value"]["boot_id"])
+    assert hosts.run("Confirm-Boot") == both
 
 
 def test_the_lab_goes_down_and_comes_up_in_phases(hosts: Any) -> None:

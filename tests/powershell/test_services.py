@@ -12,7 +12,9 @@ from lab.faults import Fault
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Get-QuiesceState", "Set-QuiesceState", "Stop-HostServices", "Start-HostServices"),
+    pytest.mark.telling(
+        "Get-QuiesceState", "Set-QuiesceState", "Stop-HostServices", "Start-HostServices", "Get-AutoServices"
+    ),
 ]
 
 QUIESCE = "C/ProgramData/EngageIPPatching/quiesce.json"
@@ -215,3 +217,25 @@ def test_a_run_that_lost_its_lease_changes_nothing(hosts: Any, name: str, parame
     assert hosts.run(name, parameters).agree("line")["id"] == "FenceTooLow"
     assert hosts.json("services.json") == before
     assert hosts.json(QUIESCE) == (None, None)
+
+
+def test_services_that_start_by_themselves(hosts: Any) -> None:
+    """What the last run of each ended with, and whether it starts late, or by a trigger; a user's services are not the host's."""
+
+    def change(tree: dict[str, Any]) -> None:
+        services = tree["HKLM"]["SYSTEM"]["CurrentControlSet"].setdefault("Services", {})
+        services[BILLING] = {"@": {"Type": 16}}
+        services[JOBS] = {"@": {"Type": 16, "DelayedAutostart": 1}}
+        services["EngageIP Reports"] = {"@": {"DelayedAutostart": 0}, "TriggerInfo": {"0": {"@": {"Type": 1}}}}
+        services["EngageIP Watcher"] = {"@": {"Type": 0xE0}}
+
+    hosts.state("registry.json", change)
+    hosts.state("services.json", lambda services: services["Broken"].update(exit=1053))
+    answer = hosts.run("Get-AutoServices").agree()
+    fields = ("status", "exit_code", "delayed", "triggered")
+    assert {one["name"]: tuple(one[field] for field in fields) for one in answer["services"]} == {
+        JOBS: ("Running", 0, True, False),
+        "EngageIP Reports": ("Stopped", 0, False, True),
+        "Broken": ("Stopped", 1053, False, False),
+        "Stuck": ("Running", 0, False, False),
+    }

@@ -59,3 +59,19 @@ function Get-WinEvent {
     if (-not $Oldest) { [array]::Reverse($found) }
     $found | Select-Object -First $MaxEvents
 }
+
+function eventcreate.exe {
+    # /L log /T level /SO source /ID n /D text, in any order.
+    $given = @{}
+    for ($i = 0; $i -lt $args.Count; $i += 2) { $given[$args[$i]] = $args[$i + 1] }
+    $file = Get-StubFile -Name 'events.json'
+    $all = @()
+    if ([IO.File]::Exists($file)) { $all = @(ConvertFrom-Json -InputObject ([IO.File]::ReadAllText($file)) | ForEach-Object { $_ }) }
+    $levels = @{ ERROR = 2; WARNING = 3; INFORMATION = 4 }
+    $log = $given['/L'].Substring(0, 1) + $given['/L'].Substring(1).ToLowerInvariant()
+    $record = 1 + @($all | Where-Object { $_.log -eq $log }).Count
+    $all += [pscustomobject]@{ log = $log; provider = $given['/SO']; id = [int]$given['/ID']; level = $levels[$given['/T']]; time = [datetime]::UtcNow.ToString('yyyy-MM-ddTHH:mm:ss.fffZ', [Globalization.CultureInfo]::InvariantCulture); record = $record; data = [pscustomobject]@{}; message = $given['/D'] }
+    [IO.File]::WriteAllText($file, (ConvertTo-Json -InputObject @($all) -Depth 12))
+    "`r`nSUCCESS: An event of type '$($given['/T'])' was created in the '$log' log with '$($given['/SO'])' as the source."
+    $global:LASTEXITCODE = 0
+}
