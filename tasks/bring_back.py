@@ -10,7 +10,6 @@ import contextvars
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -284,8 +283,8 @@ def _sql_problems(run: Run, held: Held, begun: Begun, lost: Mapping[str, str]) -
         agent, engine = readiness.sql_services(run.estate.sql[host].instance)
         try:
             if host in begun.installs or host in begun.builds:
-                with suppress(Stopped):  # whether it has come up, and why not, is for await_sql to say
-                    _start(run, host, [engine, *([agent] if before.agent else [])])
+                # Whether it has come up, and why not, is for await_sql to say.
+                _start(run, host, [engine, *([agent] if before.agent else [])])
             running = readiness.await_sql(
                 run,
                 host,
@@ -376,17 +375,22 @@ def _start_services(run: Run, held: Held, back: BroughtBack) -> None:
         for host, quiesce in held.items()
     }
 
-    def start(host: str) -> None:
-        _start(run, host, ran[host])
-        tell("bring back", host, f"running again: {', '.join(ran[host])}")
+    def start(host: str) -> dict[str, str]:
+        down = _start(run, host, ran[host])
+        if running := [name for name in ran[host] if name not in down]:
+            tell("bring back", host, f"running again: {', '.join(running)}")
+        return down
 
     started, troubles = together(run, (host for host in ran if ran[host]), start)
-    back.stopped |= {f"services of {host}": said(trouble) for host, trouble in troubles.items()}
-    back.left |= set(troubles)
-    _mark(run, held, RELEASED, started)
+    for host, down in started.items():
+        back.stopped |= {f"{name} on {host}": why for name, why in down.items()}
+    back.stopped |= {f"{', '.join(ran[host])} on {host}": said(trouble) for host, trouble in troubles.items()}
+    back.left |= {*troubles, *(host for host, down in started.items() if down)}
+    _mark(run, held, RELEASED, (host for host, down in started.items() if not down))
 
 
-def _start(run: Run, host: str, names: list[str]) -> None:
+def _start(run: Run, host: str, names: list[str]) -> dict[str, str]:
+    """Start services, and say which of them do not run, and why."""
     answer = run.hosts[host].run(
         "Start-HostServices",
         names=names,
@@ -394,9 +398,7 @@ def _start(run: Run, host: str, names: list[str]) -> None:
         timeout_seconds=_SERVICE_SECONDS,
         deadline=_SERVICE_SECONDS + 30,
     )
-    if not answer["complete"]:
-        down = [f"{s['name']} is {s['status']} ({s['error']})" for s in answer["services"] if s["status"] != "Running"]
-        raise Stopped.because("bring back", f"{host}: {'; '.join(down)}")
+    return {s["name"]: f"it is {s['status']} ({s['error']})" for s in answer["services"] if s["status"] != "Running"}
 
 
 def _await_services(run: Run, held: Held, deadline: float) -> None:
