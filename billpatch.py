@@ -40,7 +40,7 @@ FAILED, USAGE, NEEDS_A_PERSON, INTERRUPTED = 1, 2, 3, 130
 Estate = Annotated[str, typer.Argument(help="Name of an estate in the estate store, or the path of its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Preset = Annotated[
-    Literal["acme", "farm", "packages", "rounds", "single"], typer.Option(help="Which estate the lab plays.")
+    Literal["acme", "farm", "gdr", "packages", "rounds", "single"], typer.Option(help="Which estate the lab plays.")
 ]
 Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="How much faster than life the lab's time runs.")]
 
@@ -57,7 +57,7 @@ def check(
     canary: Annotated[bool, typer.Option(help="Run a canary job on each host; without it nothing is touched.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Tell all that is wrong with an estate; a canary proves its hosts.
+    """Tell all that is wrong with an estate, and send its canaries.
 
     Reads the estate's file, logs in everywhere, looks at all that a night needs, and runs a canary on each host: a job
     that does what jobs do on a night. Patching refuses a host without one from the last 14 days (canary.max_age).

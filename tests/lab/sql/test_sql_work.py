@@ -35,6 +35,7 @@ def test_run_cut_by_a_reboot_has_charged_without_posting(make_machine: Any, unti
     until(lambda: machine.sql.run(_UNPOSTED, "EngageIP").rows == [(20,)])
     machine.host.restart(seconds_down=5)
     until(lambda: machine.events("billing.cut"))
+    until(lambda: machine.events("host.boot"))
     until(lambda: machine.sql.agent_running)
     assert machine.sql.run(_UNPOSTED, "EngageIP").rows == [(20,)]
     assert machine.sql.run("SELECT COUNT(*) FROM dbo.BillingRun WHERE Status = N'Running'", "EngageIP").rows == [(1,)]
