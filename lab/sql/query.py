@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,11 +61,16 @@ class Backticked(SQLite):  # type: ignore[misc]
         IDENTIFIERS = ("`",)
 
 
+_READING = threading.Lock()
+"""sqlglot finishes its dialects when they are first used: two sessions at once were told that '[' is wrong syntax."""
+
+
 def tree(words: list[Token], before: str = "", after: str = "") -> exp.Expression:
     """The syntax tree of these words; errors 102, 137 and 195 for what the lab does not know."""
     text = f"{before} {' '.join(_spelled(words))} {after}"
     try:
-        found = sqlglot.parse_one(text, read="tsql")
+        with _READING:
+            found = sqlglot.parse_one(text, read="tsql")
     except (SqlglotError, RecursionError, ValueError) as refusal:
         details = getattr(refusal, "errors", None) or [{}]
         near = re.sub(r"\bt_(\w+)", r"\1", str(details[0].get("highlight") or (words[-1].text if words else "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -187,7 +188,7 @@ def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., A
     dry = billpatch("patch", "acme-billing", "--dry-run")
     assert dry.returncode == 0
     assert "acme-billing: looked only, nothing was touched." in dry.stdout
-    assert "  15. sql01: SQL Server 2019 CU32 (build 15.0.4430.1)" in dry.stdout
+    assert re.search(r"^ +\d+\. sql01: SQL Server 2019 CU32 \(build 15\.0\.4430\.1\)", dry.stdout, re.MULTILINE)
     assert lab.audit() == before
 
     done = billpatch("patch", "acme-billing", "--json")

@@ -157,6 +157,7 @@ def test_patches_that_do_not_fit_are_refused_all_at_once(
         "job.start",
         "job.end",
         "store.put",
+        "store.delete",
         "store.write",
     }, "a check sends canaries, and touches nothing else"
     assert any("shares with REPORTS (15.0.4123.1): Browser, VSS writer, client tools" in each.message for each in told)
