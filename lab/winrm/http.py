@@ -135,6 +135,8 @@ class Connection(HttpSysHandler):
                 self._answer(body, headers)
             elif verdict.status:
                 self._reply(verdict.status, headers=headers)
+                if self._logon.half_way and self._host.faults.strike("winrm.cut_logon", self._host.name) is not None:
+                    self._hang_up()
             else:
                 self._hang_up()
 
@@ -165,11 +167,15 @@ class Connection(HttpSysHandler):
             return
         caller = Caller(self._logon.user or "", self.client_address[0], self.headers.get("Host", ""))
         answer = self._endpoint.service.answer(request, caller)
-        if self._gone() or self._strike("winrm.drop", request) is not None:
-            answer.undo()
-            self._hang_up()
-            return
-        self._deliver(answer, sealed_by, headers)
+        delivered = False
+        try:
+            if self._gone() or self._strike("winrm.drop", request) is not None:
+                self._hang_up()
+                return
+            self._deliver(answer, sealed_by, headers)
+            delivered = True
+        finally:
+            answer.settle(delivered)
         if self._strike("winrm.close_connections", request) is not None:
             self._hang_up()
 
@@ -181,19 +187,15 @@ class Connection(HttpSysHandler):
         return self.server.ended.is_set() or not self._host.up.is_set()
 
     def _deliver(self, answer: Answer, sealed_by: Handshake | None, headers: list[tuple[str, str]]) -> None:
-        try:
-            if sealed_by is not None:
-                self._reply(
-                    answer.status,
-                    sealing.seal(sealed_by, answer.body),
-                    sealing.content_type(sealed_by, answer.body),
-                    headers,
-                )
-            else:
-                self._reply(answer.status, answer.body, headers=headers)
-        except OSError:
-            answer.undo()
-            raise
+        if sealed_by is not None:
+            self._reply(
+                answer.status,
+                sealing.seal(sealed_by, answer.body),
+                sealing.content_type(sealed_by, answer.body),
+                headers,
+            )
+        else:
+            self._reply(answer.status, answer.body, headers=headers)
 
     def _hang_up(self) -> None:
         """End the connection without a word."""

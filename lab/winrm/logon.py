@@ -38,6 +38,11 @@ class Logon:
         self.handshake: Handshake | None = None
         self.user: str | None = None
 
+    @property
+    def half_way(self) -> bool:
+        """Whether the client is to go on with what it has begun, over this connection."""
+        return self.handshake is not None and not self.handshake.complete
+
     def judge(self, authorization: str) -> Verdict:
         """What becomes of a request with this Authorization header."""
         scheme, _, value = authorization.partition(" ")

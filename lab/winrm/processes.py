@@ -30,6 +30,7 @@ class Process:
         self._input = bytearray()
         self._input_ended = False
         self._output: deque[Chunk] = deque()
+        self._underway = False
         self._exit_code: int | None = None
 
     def start(self) -> None:
@@ -87,21 +88,29 @@ class Process:
     def take(self, most: int, seconds: float) -> tuple[list[Chunk], int | None] | None:
         """Output of up to ``most`` bytes (at least one chunk) and the exit code; None after ``seconds`` of silence.
 
-        The exit code comes with the last output, and again for whoever asks again.
+        The exit code comes with the last output, and again for whoever asks again. Until ``settle`` is
+        called, what was taken is under way, and nobody else is told that there is no more.
         """
+
+        def something() -> bool:
+            return not self._underway and (bool(self._output) or self._exit_code is not None)
+
         with self._changed:
-            if not self._changed.wait_for(lambda: self._output or self._exit_code is not None, seconds):
+            if not self._changed.wait_for(something, seconds):
                 return None
+            self._underway = True
             taken: list[Chunk] = []
             while self._output and (not taken or len(self._output[0][1]) <= most):
                 taken.append(self._output.popleft())
                 most -= len(taken[-1][1])
             return taken, None if self._output else self._exit_code
 
-    def give_back(self, chunks: Sequence[Chunk]) -> None:
-        """Undo a ``take`` whose answer never left: the next one gets it."""
+    def settle(self, chunks: Sequence[Chunk], *, delivered: bool) -> None:
+        """Tell what became of a ``take``: where its answer never left, the next one gets it."""
         with self._changed:
-            self._output.extendleft(reversed(chunks))
+            self._underway = False
+            if not delivered:
+                self._output.extendleft(reversed(chunks))
             self._changed.notify_all()
 
     def kill(self) -> None:

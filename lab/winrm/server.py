@@ -27,7 +27,8 @@ class WinRM:
     ``winrm.fault`` (``code``, ``text``, ``wmi``), ``winrm.stall`` (``seconds`` of silence before the request is
     carried out), ``winrm.close_connections`` (the connection ends right after an answer, as an idle one does),
     ``winrm.kill_connections`` (``every`` so many real seconds, 2 unless said, all connections that live are cut, whatever
-    goes on over them; what runs in the shells goes on). And those of logons: ``winrm.credssp_disabled``,
+    goes on over them; what runs in the shells goes on). And those of logons: ``winrm.cut_logon`` (the
+    connection ends right after the challenge), ``winrm.credssp_disabled``,
     ``winrm.clock_skew`` (a Kerberos ticket is refused for the host's clock), ``winrm.certificate_revoked`` (403 to a
     client's certificate).
     """

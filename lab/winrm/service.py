@@ -23,6 +23,9 @@ CMD_LIMIT = 8191
 CREATE_PROCESS_LIMIT = 32766
 
 
+Settle = Callable[[bool], None]
+
+
 @dataclass(frozen=True)
 class Caller:
     """Who asks, and from where: ``server`` is the ``Host`` header, the address that the client used."""
@@ -34,11 +37,11 @@ class Caller:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP status and body; ``undo`` takes back what is lost when the answer cannot be delivered."""
+    """An HTTP status and body; ``settle`` is to be called once, with whether the answer could be delivered."""
 
     status: int
     body: bytes
-    undo: Callable[[], None] = lambda: None
+    settle: Settle = lambda _delivered: None
 
 
 class Service:
@@ -60,11 +63,11 @@ class Service:
             return Answer(200, envelopes.identified(OS_VERSION))
         try:
             self._strike_fault(request)
-            body, undo = self._handle(request, caller)
+            body, settle = self._handle(request, caller)
         except faults.WsmanFault as fault:
             machine = caller.server.rsplit(":", 1)[0]
             return Answer(500, envelopes.reply(envelopes.FAULT_ACTION, request.message_id, fault.body(machine)))
-        return Answer(200, envelopes.reply(f"{request.action}Response", request.message_id, body), undo)
+        return Answer(200, envelopes.reply(f"{request.action}Response", request.message_id, body), settle)
 
     def _strike_fault(self, request: Request) -> None:
         settings = self._host.faults.strike("winrm.fault", self._host.name, action=request.kind)
@@ -74,7 +77,7 @@ class Service:
                 int(settings["code"]), "w:InternalError", text, value="s:Receiver", wmi=bool(settings.get("wmi"))
             )
 
-    def _handle(self, request: Request, caller: Caller) -> tuple[str, Callable[[], None]]:
+    def _handle(self, request: Request, caller: Caller) -> tuple[str, Settle]:
         if request.kind == "Create":
             if request.resource.casefold() != CMD_SHELL:
                 raise faults.unknown_resource(request.resource)
@@ -88,7 +91,7 @@ class Service:
         finally:
             shell.busy -= 1
 
-    def _in_shell(self, request: Request, shell: Shell) -> tuple[str, Callable[[], None]]:
+    def _in_shell(self, request: Request, shell: Shell) -> tuple[str, Settle]:
         match request.kind:
             case "Delete":
                 self._shells.close(shell)
@@ -163,7 +166,7 @@ class Service:
         process.start()
         return f"<rsp:CommandResponse><rsp:CommandId>{command_id}</rsp:CommandId></rsp:CommandResponse>"
 
-    def _receive(self, request: Request, process: Process, command_id: str) -> tuple[str, Callable[[], None]]:
+    def _receive(self, request: Request, process: Process, command_id: str) -> tuple[str, Settle]:
         room = (min(request.max_envelope, self._shells.quotas.envelope) - 4096) * 3 // 4
         taken = process.take(room, request.timeout / self._host.clock.speed)
         if taken is None:
@@ -184,7 +187,7 @@ class Service:
             f'<rsp:ReceiveResponse>{streams}<rsp:CommandState CommandId="{command_id}" State="{RSP}/CommandState/{state}">'
             f"{code}</rsp:CommandState></rsp:ReceiveResponse>"
         )
-        return body, lambda: process.give_back(chunks)
+        return body, lambda delivered: process.settle(chunks, delivered=delivered)
 
     def _config(self) -> str:
         quotas = self._shells.quotas
@@ -199,7 +202,7 @@ class Service:
         )
 
 
-def _nothing() -> None:
+def _nothing(_delivered: bool) -> None:
     """Nothing to take back."""
 
 

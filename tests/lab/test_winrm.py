@@ -17,6 +17,7 @@ from winrm.exceptions import InvalidCredentialsError, WinRMOperationTimeoutError
 from lab.shipped import Shipped
 from lab.winrm import Quotas
 from lab.winrm.certificates import Authority
+from lab.winrm.processes import Process
 
 
 @pytest.mark.parametrize("user", ["svc-patching", "SVC-Patching", "SQL01\\svc-patching", ".\\svc-patching"])
@@ -144,6 +145,23 @@ def test_a_dropped_answer_is_delivered_again(machine: Any) -> None:
         session.receive(command)
     again = machine.protocol()
     assert again.get_command_output(session.shell, command) == (b"sql01\r\n", b"", 0)
+
+
+def test_nobody_is_told_that_all_is_said_while_an_answer_is_under_way() -> None:
+    """Of two Receives one has the output and a connection that is dead: the other waits for what becomes of it."""
+    process = Process("more", "user", {}, lambda mine: mine.write(b"said") or 0)
+    process.start()
+    said = [("stdout", b"said")]
+    taken = process.take(1000, 5)
+    assert taken is not None
+    assert taken[0] == said
+    assert process.take(1000, 0.01) is None
+    process.settle(said, delivered=False)
+    again = process.take(1000, 5)
+    assert again is not None
+    assert again[0] == said
+    process.settle(said, delivered=True)
+    assert process.take(1000, 5) == ([], 0)
 
 
 def test_shells_that_nobody_closes_use_up_the_quota(machine: Any) -> None:

@@ -201,6 +201,7 @@ def tell(host: Host, sent: str) -> tuple[str, int]:
     while code is None:
         taken = process.take(1 << 20, 60.0)
         assert taken is not None, "the lab said nothing for a minute"
+        process.settle(taken[0], delivered=True)
         chunks += taken[0]
         code = taken[1]
     assert not [data for stream, data in chunks if stream != "stdout"], chunks
