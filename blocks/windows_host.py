@@ -25,7 +25,7 @@ from blocks.winrm.transports import Target
 
 log = logging.getLogger("billpatch.hosts")
 
-_TRIES = 5
+_TRIES = 10
 """How often a script that has not begun is sent; connections may be dropped at any moment."""
 
 
@@ -98,9 +98,11 @@ class WindowsHost:
                     used = session.used
                     return session.execute(command, arguments, stdin, deadline)
             except HostError as error:
-                # An idle session does not notice that the host was restarted, and any connection may break. Nothing was
-                # done by this call then, so it is made once more on a new session.
-                dropped = isinstance(error, ConnectionDropped) or (used and _went_stale(error))
+                # Any connection may break, noticed or, while nothing was sent over it, not: then the host refuses what
+                # was sealed for it (SessionLost). And an idle session does not know that the host was restarted.
+                # Nothing was done by this call then, so it is made once more on a new session.
+                dropped = isinstance(error, ConnectionDropped | SessionLost)
+                dropped = dropped or (used and isinstance(error, HostUnreachable))
                 if error.outcome_unknown or not dropped or tries == _TRIES:
                     raise
 
@@ -175,7 +177,3 @@ class WindowsHost:
         started = time.monotonic()
         self._pool.close()
         log.debug("%s: sessions closed in %.1f s", self.name, time.monotonic() - started)
-
-
-def _went_stale(error: HostError) -> bool:
-    return isinstance(error, SessionLost | HostUnreachable)

@@ -16,9 +16,16 @@ from typing import Any, TypeVar
 from winrm.exceptions import WinRMOperationTimeoutError, WSManFaultError
 
 from blocks.winrm.deadline import Deadline
-from blocks.winrm.errors import ConnectionDropped, DeadlineExceeded, HostError, ProtocolBroken, SessionLost
+from blocks.winrm.errors import (
+    AuthenticationFailed,
+    ConnectionDropped,
+    DeadlineExceeded,
+    HostError,
+    ProtocolBroken,
+    SessionLost,
+)
 from blocks.winrm.faults import SHELL_NOT_FOUND, explain, never_arrived
-from blocks.winrm.transports import READ_SLACK, Target, connect, ends, protocol_for, release
+from blocks.winrm.transports import READ_SLACK, Target, connect, ends, protocol_for, release, was_replaced
 
 T = TypeVar("T")
 
@@ -209,6 +216,8 @@ class Session:
 
     def _problem(self, error: Exception, *, unknown: bool) -> HostError:
         found = explain(self.target.host, error, self.target.transport)
+        if isinstance(found, AuthenticationFailed) and was_replaced(self._protocol):
+            found = ConnectionDropped(self.target.host, "the connection broke during the login", codes=found.codes)
         if found.outcome_unknown or not unknown:
             return found.with_traceback(None)
         if isinstance(found, DeadlineExceeded):

@@ -1,7 +1,7 @@
 """How a connection logs in, for each transport: what pywinrm is given, and what it cannot do is done here.
 
 ============  ==========================================  ============================================================
-ntlm          pywinrm with requests-ntlm                  seals its messages where there is no TLS
+ntlm          requests-ntlm                               seals its messages where there is no TLS
 credssp       pywinrm with requests-credssp               seals its messages; TLS within, the password goes to the host
 kerberos      ``blocks.winrm.kerberos``                   seals its messages; pywinrm's own needs a compiled pykerberos
 certificate   ``blocks.winrm.client_certificate``         TLS; pywinrm's own needs the key in a file, and fails at TLS 1.3
@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import requests
+from requests_ntlm import HttpNtlmAuth
 from winrm.protocol import Protocol
 
 from blocks.winrm import client_certificate
@@ -89,9 +90,9 @@ def connect(target: Target, protocol: Any) -> bool:
     Returns whether what is sent from now on cannot be read. Raises anything that pywinrm and its layers raise.
     """
     wire = protocol.transport
-    if target.transport in ("kerberos", "certificate"):
+    if target.transport in ("ntlm", "kerberos", "certificate"):
         wire.session = _own_session(target, wire)
-        if target.transport == "kerberos" and target.sealed:
+        if target.sealed:
             wire.setup_encryption(wire.session)
     http = wire.build_session()
     # A redirect would carry the message to wherever it points, in plain text if that is http.
@@ -116,17 +117,53 @@ def _lost(host: str) -> Callable[..., requests.Response]:
     return lost
 
 
+class _Session(requests.Session):
+    """Counts its connections: urllib3 opens a new one by itself where the old one has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connected = 0
+
+    def count(self) -> None:
+        """Count from here on; to be called once the adapters are mounted."""
+        for adapter in self.adapters.values():
+            pools = cast("Any", adapter).poolmanager.pool_classes_by_scheme
+            cast("Any", adapter).poolmanager.pool_classes_by_scheme = {
+                scheme: self._counted(pool) for scheme, pool in pools.items()
+            }
+
+    def _counted(self, pool: Any) -> type:
+        def connect(connection: Any) -> None:
+            self.connected += 1
+            pool.ConnectionCls.connect(connection)
+
+        connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"connect": connect})
+        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+
 def _own_session(target: Target, wire: Any) -> requests.Session:
-    http = requests.Session()
+    http = _Session()
     http.max_redirects = 0
     http.trust_env = False
     http.verify = target.credentials.ca_trust_path or True
     http.headers.update(wire.default_headers)
-    if target.transport == "kerberos":
+    if target.transport == "ntlm":
+        http.auth = HttpNtlmAuth(wire.username, wire.password)
+    elif target.transport == "kerberos":
         http.auth = KerberosAuth(target.host, target.kerberos_name, target.credentials)
     else:
         client_certificate.present(http, target.host, target.credentials)
+    http.count()
     return http
+
+
+def was_replaced(protocol: Any) -> bool:
+    """Whether another connection has taken the place of the first.
+
+    A login belongs to its connection: where it was begun on the first, a refusal of its second half is none.
+    """
+    session = protocol.transport.session if protocol is not None else None
+    return isinstance(session, _Session) and session.connected > 1
 
 
 def ends(protocol: Any) -> float:

@@ -240,8 +240,9 @@ def test_shell_quota(make_machine: Any) -> None:
 )
 def test_fault_codes(machine: Any, host: WindowsHost, code: int, kind: type[HostError], wmi: bool) -> None:
     """A fault keeps its code, wherever it came: some stand in MSFT_WmiError, with no WSManFault code at all."""
-    machine.fault("winrm.fault", code=code, action="Create", wmi=wmi, text="Something special. ")
+    machine.fault("winrm.fault", times=None, code=code, action="Create", wmi=wmi, text="Something special. ")
     error = failing(host)
+    machine.faults.clear()
     assert type(error) is kind
     assert code in error.codes
     assert "Something special" in error.cause
@@ -297,6 +298,20 @@ def test_shells_without_a_connection_do_not_pile_up(machine: Any, host: WindowsH
         machine.fault("winrm.drop", action="Command")
         host.run(SCRIPT)
     assert machine.shells <= 7
+
+
+def test_a_connection_that_ends_between_two_exchanges_costs_a_session(machine: Any, host: WindowsHost) -> None:
+    """Also one that has served nothing yet: what was sealed for it is refused on the next one, and nothing was done."""
+    machine.fault("winrm.close_connections", action="Create", times=5)
+    assert host.run(SCRIPT) == {"echo": {}}
+    assert len(machine.ran) == 1
+
+
+def test_a_login_that_is_cut_in_half_is_no_refusal(machine: Any, host: WindowsHost) -> None:
+    """Its second half is refused on the next connection, rightly: a login belongs to its connection. It begins anew."""
+    machine.fault("winrm.cut_logon", times=3)
+    assert host.run(SCRIPT) == {"echo": {}}
+    assert len(machine.events("winrm.logon_refused")) == 3
 
 
 def test_connections_that_are_killed_all_the_time(machine: Any, host: WindowsHost) -> None:
