@@ -198,18 +198,22 @@ _ROUNDS_WEB01 = HostSpec(
     ),
     ubr=5206,
 )  # fmt: skip
+_ROUNDS_POLICY: dict[str, Any] = {
+    "classifications": ["security", "critical", "rollups", "servicing-stacks"],
+    "unlocked": [UNLOCKED.kb, UNLOCKED_BY_CUMULATIVE.kb],
+}
 _WEB01 = HostSpec("web01", ("iis", "app"), (CUMULATIVE, DOTNET, DEFENDER, UPGRADE))
 
 PRESETS: dict[str, LabSpec] = {
     "acme": LabSpec("acme-billing", (_SQL01, _WEB01)),
     "farm": LabSpec("acme-farm", (_SQL01, _WEB01, HostSpec("web02", ("iis",), (CUMULATIVE, DEFENDER)))),
-    "rounds": LabSpec(
-        "acme-rounds",
-        (_ROUNDS_SQL01, _ROUNDS_WEB01),
-        updates={
-            "classifications": ["security", "critical", "rollups", "servicing-stacks"],
-            "unlocked": [UNLOCKED.kb, UNLOCKED_BY_CUMULATIVE.kb],
-        },
+    "rounds": LabSpec("acme-rounds", (_ROUNDS_SQL01, _ROUNDS_WEB01), updates=_ROUNDS_POLICY),
+    # All kinds of things that a night installs, in three rounds; the second web server wants one of them only.
+    "everything": LabSpec(
+        "acme-everything",
+        (_ROUNDS_SQL01, _ROUNDS_WEB01, HostSpec("web02", ("iis",), (SERVICING_STACK, DEFENDER))),
+        files=(AGENT, VIEWER, ENGAGEIP),
+        updates=_ROUNDS_POLICY,
     ),
     "packages": LabSpec("acme-packages", (_SQL01, _WEB01), files=(AGENT, VIEWER, ENGAGEIP)),
     "single": LabSpec(

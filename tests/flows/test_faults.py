@@ -73,6 +73,7 @@ CASES = (
     Case("update.still_at_work", "web01", times=2, settings={"scans": 2}),
     Case("update.forgets", "sql01"),
     Case("winrm.drop", "sql01", times=3, settings={"action": "Receive"}),
+    Case("winrm.close_connections", "web01", times=5),
     Case("payments.late", "web01", times=1, settings={"seconds": 100}),
     Case("backup.slow", "EngageIP", settings={"seconds": 200}),
     Case("sqlpatch.reboot_first", "MSSQLSERVER", times=1),
