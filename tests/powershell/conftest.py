@@ -291,6 +291,17 @@ class Twin:
             second = {"ok": False, "error": failure.error(script)}
         return Both(script, first, json.loads(json.dumps(second)), 0, 0)
 
+    def call_over_winrm(self, script: str, parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A shipped job sent as a call, by a client that knows nothing of tasks: the engine's answer, and the lab's."""
+        text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
+        return self.engine_process.call(self.engine, script, parameters, text), self.call_lab(script, parameters, text)
+
+    def call_lab(self, script: str, parameters: dict[str, Any], text: str) -> dict[str, Any]:
+        """A script of this text sent to the lab alone."""
+        told, _ = tell(self.lab, document(script, parameters, text))
+        answer: dict[str, Any] = json.loads(told)
+        return answer
+
     def wait(self, job_id: str, seconds: float = 60) -> Both:
         """Get-PatchJob of both sides once neither runs any more: the values are the facts of this one job."""
         deadline = time.monotonic() + seconds

@@ -127,6 +127,15 @@ def test_the_task_is_made_as_agreed(twin: Callable[..., Any], job_document: Any)
         }
 
 
+def test_no_job_runs_as_a_call(twin: Callable[..., Any], shipped_jobs: list[str]) -> None:
+    """Windows Update and wusa.exe refuse a network logon: a lab host runs the script of a job as a task only."""
+    hosts = twin()
+    for name in shipped_jobs:
+        text = (POWERSHELL / "jobs" / f"{name}.ps1").read_text(encoding="utf-8")
+        refused = hosts.call_lab(name, {}, text)
+        assert refused["error"]["id"] == "UnauthorizedAccess", name
+
+
 def test_a_second_start_adopts(twin: Callable[..., Any], job_document: Any) -> None:
     """The same id never runs twice: while it runs, after its end, and with other parameters too."""
     hosts = twin()

@@ -40,6 +40,40 @@ def test_shipped_scripts_are_ascii() -> None:
         assert path.read_bytes().isascii(), path.name
 
 
+@pytest.mark.parametrize("script", ["Start-PatchJob", "Enable-DeadMansSwitch"])
+def test_tasks_run_on_batteries_too(script: str) -> None:
+    """By default Windows neither starts a task on batteries nor lets one go on: a host on its UPS would cut an install."""
+    text = (POWERSHELL / f"{script}.ps1").read_text(encoding="utf-8")
+    (settings,) = (line for line in text.splitlines() if "New-ScheduledTaskSettingsSet" in line)
+    assert " -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries " in settings
+
+
+@pytest.mark.parametrize(
+    ("library", "settings"),
+    [
+        (
+            "Transfer",
+            [
+                "-bor [Net.SecurityProtocolType]::Tls12",
+                "DefaultConnectionLimit = 32",
+                "$request.Proxy = $null",
+                "$request.AllowWriteStreamBuffering = $false",
+            ],
+        ),
+        ("Packages", ["-bor [Net.SecurityProtocolType]::Tls12", "$request.Proxy = $null"]),
+    ],
+)
+def test_requests_are_set_up_for_the_dotnet_of_windows(library: str, settings: list[str]) -> None:
+    """Its defaults lack TLS 1.2 and allow two connections; SYSTEM's proxy is nobody's; a large body fills the memory.
+
+    No newer .NET, on which the scripts can be run elsewhere, shows any of it.
+    """
+    lines = (POWERSHELL / "lib" / f"{library}.ps1").read_text(encoding="utf-8").splitlines()
+    code = [line.strip() for line in lines if not line.lstrip().startswith("#")]
+    for setting in settings:
+        assert any(line.endswith(setting) for line in code), setting
+
+
 def test_every_script_is_told_by_the_lab(shipped_scripts: list[str], shipped_jobs: list[str]) -> None:
     """A script that the lab does not know would fail only when a flow calls it."""
     assert sorted(lab.scripts.SCRIPTS) == shipped_scripts

@@ -135,6 +135,20 @@ def test_as_a_task_the_agent_does_its_work(hosts: Any) -> None:
     assert outcomes(first["job"]["result"]) == {"net": "00000000"}
 
 
+@pytest.mark.parametrize(
+    ("script", "given"),
+    [("Find-WindowsUpdate", FIND), ("Save-WindowsUpdate", plan("net")), ("Install-WindowsUpdate", plan("net"))],
+)
+def test_over_a_network_logon_it_is_refused(hosts: Any, script: str, given: dict[str, Any]) -> None:
+    """Called by WinRM and not as a task: 0x80070005 from the agent; a lab host runs no job's script there at all."""
+    before = hosts.json("updates.json")
+    agent, lab = hosts.call_over_winrm(script, given)
+    said = agent["value"]["updates"][0]["download"]["hresult"] if agent["ok"] else agent["error"]["message"]
+    assert said.endswith("80070005")
+    assert lab["error"]["id"] == "UnauthorizedAccess"
+    assert hosts.json("updates.json") == before
+
+
 def test_installing_the_plan(hosts: Any) -> None:
     """Each update by its identity, failures for themselves, exclusive ones alone and first, a reboot where wanted."""
     answer = hosts.call_job("Install-WindowsUpdate", plan("net", "broken", "nowhere", "stack")).agree()
