@@ -2,8 +2,9 @@
 
 Its state is ``tasks.json``, as the PowerShell engine of the tests keeps it. A started task waits its turn (queued), then
 runs in a thread; what ends it from outside (a boot, a stop, its time limit) sets its stop event, and the task's result
-is 267014. A task with a trigger starts by itself, every so many seconds of lab time, over boots. Faults, on a host: ``task.queued`` {seconds} keeps it waiting (for ever where none are said), ``task.start_delay``
-{seconds} is a scheduler that takes its time before it even says so: the task looks as if nobody had started it.
+is 267014. A task with a trigger starts by itself, every so many seconds of lab time, over boots. Faults, on a host:
+``task.queued`` {seconds} keeps it waiting (for ever where none are said), ``task.start_delay`` {seconds} is a scheduler
+that takes its time before it even says so: the task looks as if nobody had started it.
 ``task.blocked`` kills its PowerShell at once, as some endpoint protection does: the job's files are there, the task has
 ended with 1, and nothing ever ran. ``task.refused`` {result} is a start that Windows refuses (0x80070569 unless said).
 """
@@ -109,8 +110,11 @@ class Tasks:
             run.delay = self.host.faults.strike("task.start_delay", self.host.name)
             if run.delay is None:
                 self._queue(name)
-        run.thread = threading.Thread(target=self._run, args=(name, run), name=f"{self.host.name}{name}", daemon=True)
-        run.thread.start()
+            # under the lock: whoever stops it finds a thread that has begun
+            run.thread = threading.Thread(
+                target=self._run, args=(name, run), name=f"{self.host.name}{name}", daemon=True
+            )
+            run.thread.start()
 
     def info(self, name: str) -> tuple[str, int] | None:
         """State and LastTaskResult, or None where there is no such task."""
