@@ -35,8 +35,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """At its end every session checks the T-SQL that it has sent."""
+    """At its end every session checks the T-SQL that it has sent; its workers draw the same nights, past midnight too."""
+    os.environ.setdefault("BILLPATCH_SEED", time.strftime("%Y%m%d"))
     config.pluginmanager.register(TsqlCheck(SHARED / "tools" / "sqlcheck"), "tsql-check")
+
+
+def pytest_report_header() -> list[str]:
+    """Which nights are run, and how to have the same ones again."""
+    one_in, seed = os.environ.get("BILLPATCH_NIGHTS", "1"), os.environ["BILLPATCH_SEED"]
+    drawn = f"nights: one in {one_in}, drawn by BILLPATCH_SEED={seed}; all of them with BILLPATCH_NIGHTS=1"
+    return [drawn] if one_in != "1" else []
 
 
 def _beside(path: Path, what: str) -> Path:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,19 @@ from tests.test_invariants import (
     assert_promise_7,
     assert_promise_8,
 )
+
+ONE_IN = int(os.environ.get("BILLPATCH_NIGHTS", "1"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the whole nights keep one in BILLPATCH_NIGHTS, other ones each day: all of them take longer than people wait."""
+    nights = [item.nodeid for item in items if item.get_closest_marker("night")]
+    drawn = sorted(nights, key=lambda night: zlib.crc32(f"{os.environ['BILLPATCH_SEED']} {night}".encode()))[
+        : -(-len(nights) // ONE_IN)
+    ]
+    left = [item for item in items if item.get_closest_marker("night") and item.nodeid not in drawn]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @dataclass
@@ -193,6 +207,3 @@ def run_flow(prefect_harness: dict[str, str]) -> Callable[..., Ran]:  # noqa: AR
         return Ran(seen.type.value, seen.message or "", report, str(run_id))
 
     return run
-
-
-ALL_STAGES = bool(os.environ.get("BILLPATCH_ALL_STAGES"))

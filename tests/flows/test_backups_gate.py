@@ -19,7 +19,7 @@ from flows.patch import patch_estate
 from model.keys import RunKey
 from model.stores import object_name, windows_path
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.night
 
 CHANGE = "CHG0031003"
 SHARE, BUCKET = r"\\nas01\billing", "acme-backups"

@@ -16,7 +16,7 @@ from model.records import HostFacts
 from tasks.canary import refusals, rehearse
 from tasks.run import Run, open_run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.night
 
 JOBS = "C/ProgramData/EngageIPPatching/jobs"
 PLAIN_USER = "S-1-5-21-1004336348-1177238915-682003330-1001"

@@ -169,7 +169,7 @@ def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:
 # Over a lab ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.usefixtures("over_prefect")
 def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., Any]) -> None:
     """check, plan and a dry run leave no effect in the audit trail; after a night the plan knows how old its scans are."""
@@ -205,7 +205,7 @@ def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., A
     assert "brought back, everything is up" in recovered.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.usefixtures("over_prefect")
 def test_what_is_wrong_outside_is_told(start_lab: Callable[..., Any]) -> None:
     """Missing credentials, refused ones, and hosts that do not answer: each by name, all at once."""
@@ -227,7 +227,7 @@ def test_what_is_wrong_outside_is_told(start_lab: Callable[..., Any]) -> None:
         assert thing in gone.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.usefixtures("over_prefect")
 def test_ctrl_c_brings_the_estate_back(start_lab: Callable[..., Any]) -> None:
     """In the middle of the backups: everything goes up again, the report says so, and the next command is the same run."""
@@ -250,7 +250,7 @@ def test_ctrl_c_brings_the_estate_back(start_lab: Callable[..., Any]) -> None:
 # Everything on one machine -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.timeout(400)
 def test_the_demo_shows_a_night_and_leaves_nothing_running(tmp_path: Path) -> None:
     """One command: lab, server, night, report, within two minutes; afterwards no process of it is left."""
@@ -263,7 +263,7 @@ def test_the_demo_shows_a_night_and_leaves_nothing_running(tmp_path: Path) -> No
     assert still_running(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.timeout(400)
 def test_the_ui_runs_what_its_form_starts(tmp_path: Path) -> None:
     """As ``make ui``: a run that is started through the API, as the form does, ends well; Ctrl-C ends everything."""

@@ -20,7 +20,7 @@ def downloaded(lab: Any) -> list[tuple[str, str]]:
     return [(each["host"], each["id"]) for each in lab.audit("update.download")]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_what_is_fetched_ahead_is_not_fetched_at_night(start_lab: Flow, run_flow: Flow) -> None:
     """One that fails at first is tried again; the lease is given back, so that the night can take it at once."""
     lab = start_lab()

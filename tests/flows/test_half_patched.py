@@ -41,7 +41,7 @@ def break_once_installed(lab: Any) -> None:
     lab.declare("web.error", "web02/AdminPortal", status=500)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_setup_that_replaced_nothing_leaves_the_estate_open(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_setup_that_replaced_nothing_leaves_the_estate_open(
     assert_promise_7(lab.audit(effects_only=False), read_estate(lab.estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_failed_script_upgrade_keeps_the_portals_closed(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     assert_promise_7(lab.audit(effects_only=False), read_estate(lab.estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_binaries_and_registry_that_differ_are_half_a_patch(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -145,7 +145,7 @@ def test_binaries_and_registry_that_differ_are_half_a_patch(
     assert OLD in ran.report["way_back"][2]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_must_check_that_fails_closes_its_site_on_its_node(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from tests.test_invariants import (
 )
 
 ALL_STAGES = bool(os.environ.get("BILLPATCH_ALL_STAGES"))
-SEED = int(os.environ.get("BILLPATCH_SEED", time.strftime("%Y%m%d")))
+SEED = os.environ["BILLPATCH_SEED"]
 PLANNED = 4
 """What the lab's estate has to install: two updates on web01, one and a SQL Server patch on sql01."""
 

@@ -14,7 +14,7 @@ from standing import PATCHING, assert_released, standing
 
 from flows.patch import patch_estate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.night
 
 
 @pytest.fixture

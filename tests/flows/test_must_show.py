@@ -25,7 +25,7 @@ from lab.spec import (
 from tasks.run import read_estate
 from tests.test_invariants import assert_closed_while_patching, assert_promise_2, installed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.night, pytest.mark.timeout(300)]
 
 Flow = Callable[..., Any]
 Event = dict[str, Any]

@@ -56,7 +56,7 @@ def rename_pending(lab: Any, host: str) -> None:
     path.write_text(json.dumps(registry), encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_sql_server_is_ready_before_any_web_server_restarts(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -86,7 +86,7 @@ def test_sql_server_is_ready_before_any_web_server_restarts(
     assert [each["waited_for"] for each in ran.report["restarts"]][-2:] == [["sql01"], ["sql01"]]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_naive_order_breaks_the_portals_until_their_pools_are_recycled(start_lab: Callable[..., Any]) -> None:
     """The test of the test: all servers at once, as somebody in a hurry does it."""
     lab = start_lab("farm")
@@ -107,7 +107,7 @@ def test_a_naive_order_breaks_the_portals_until_their_pools_are_recycled(start_l
     assert page(lab, "AdminPortal", "web01").status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_everything_on_one_host(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
     """IIS and billing start with the machine, before SQL Server is ready: once it is, pools and services start anew."""
     lab = start_lab("single")
@@ -132,7 +132,7 @@ def test_everything_on_one_host(start_lab: Callable[..., Any], run_flow: Callabl
     assert page(lab, "AdminPortal", "all01").status_code == page(lab, "Portal", "all01").status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_web_server_that_does_not_come_back_is_named_and_the_rest_is_served(
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_no_web_server_restarts_while_sql_server_is_not_ready(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -200,7 +200,7 @@ def test_no_web_server_restarts_while_sql_server_is_not_ready(
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_sql_server_that_does_not_come_back_keeps_the_portals_closed(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -221,7 +221,7 @@ def test_a_sql_server_that_does_not_come_back_keeps_the_portals_closed(
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_only_what_was_patched_restarts(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
     """An update that can never go in is tried once and named; its host stays up, and its portals start anew."""
     lab = start_lab("acme")
@@ -244,7 +244,7 @@ def test_only_what_was_patched_restarts(start_lab: Callable[..., Any], run_flow:
     assert after[:2] == [("pool.recycle", "AdminPortal"), ("pool.recycle", "Portal")]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_web_server_that_is_lost_keeps_the_next_one_up(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -300,7 +300,7 @@ def add_service(lab: Any, host: str, name: str, **settings: Any) -> None:
     settings_of_service(lab, host, name, **settings)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_host_that_restarts_twice_is_ready_after_the_second(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -309,8 +309,8 @@ def test_a_host_that_restarts_twice_is_ready_after_the_second(
     A delayed service is waited for; one that Windows could not start is started; a trigger-start one is left alone.
     """
     lab = start_lab("single")
-    lab.declare("sql.slow_recovery", "EngageIP", seconds=200)
-    lab.declare("power.double_boot", "all01", times=1, seconds=60)
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=400)
+    lab.declare("power.double_boot", "all01", times=1, seconds=150)
     lab.declare("service.down_after_boot", "Backup Agent")
     lab.declare("service.down_after_boot", "Licence Server")
     lab.declare("service.down_after_boot", "Ignored")
@@ -346,7 +346,7 @@ def test_a_host_that_restarts_twice_is_ready_after_the_second(
     assert [standing[name]["status"] for name in ("Triggered", "Licence Server", "Ignored")] == ["Stopped"] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_services_only_where_windows_asks_for_nothing(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -388,7 +388,7 @@ def test_services_only_where_windows_asks_for_nothing(
     assert {"web01: AdminPortal answers", "web01: Portal answers"} <= set(told)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_sql_server_that_policy_restarts_in_the_middle_is_waited_for(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -413,7 +413,7 @@ def restart_by_policy(lab: Any, host: str, once: str) -> None:
     httpx.post(f"{lab.papers['control']}/hosts/{host}/restart", json={"seconds_down": 5}).raise_for_status()
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_web_server_is_ready_with_its_first_pages(start_lab: Callable[..., Any]) -> None:
     """Silence is waited for, an error that lasts is told and left to the checks, and a stopped pool is started."""
     lab = start_lab("acme")

@@ -55,7 +55,7 @@ KILLED_AT: tuple[dict[str, str], ...] = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_night_with_packages_that_is_killed_three_times(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_night_with_packages_that_is_killed_three_times(
     assert_closed_while_patching(trail, estate)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_half_an_upgrade_stays_closed_until_it_is_whole(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -155,7 +155,7 @@ def approve(lab: Any, script: Path) -> None:
     estate.write_text(changed, encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_files_that_were_not_approved_cost_nobody_a_minute(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:

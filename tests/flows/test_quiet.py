@@ -15,7 +15,7 @@ from blocks.credential_lookup import resolve
 from blocks.sql_server import SqlServer
 from flows.patch import patch_estate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.night
 
 
 def numbers(lab: Any, *events: str) -> dict[str, int]:

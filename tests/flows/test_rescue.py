@@ -117,7 +117,7 @@ def worker(nights: Nights) -> Iterator[Worker]:
     made.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.timeout(300)
 def test_a_run_that_is_cancelled_paused_or_killed_is_rescued(nights: Nights, worker: Worker) -> None:
     """Cancel, Pause and Resume of the UI, then kill -9: each time an independent run sees to it that the estate is back.

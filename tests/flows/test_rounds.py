@@ -44,7 +44,7 @@ def told(ran: Any, update: UpdateSpec, host: str = "web01") -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_night_of_three_rounds(start_lab: Flow, run_flow: Flow) -> None:
     """A servicing stack unlocks a cumulative update, which unlocks another; one is exclusive, one superseded meanwhile.
 
@@ -84,7 +84,7 @@ def test_a_night_of_three_rounds(start_lab: Flow, run_flow: Flow) -> None:
     assert_promise_2(lab.audit(effects_only=False), read_estate(lab.estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_what_a_restart_mends_is_tried_once_more_after_one(start_lab: Flow, run_flow: Flow) -> None:
     """A handler that wants a restart, a service that is stopping, a host that restarts under its install: then they are in.
 
@@ -101,7 +101,7 @@ def test_what_a_restart_mends_is_tried_once_more_after_one(start_lab: Flow, run_
     assert installs(lab, "sql01") == [CUMULATIVE.kb]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_what_does_not_stick_or_cannot_go_in_is_named_and_left(start_lab: Flow, run_flow: Flow) -> None:
     """One rolls back and is offered again; one is offered no more, and the build is what it was; one hangs a second time.
 
@@ -161,7 +161,7 @@ def test_a_source_that_never_answers_or_that_nobody_named_stops_the_night_at_onc
     assert lab.audit("update.install", "service.stop", "host.shutdown") == []
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_files_from_a_folder_go_in_by_hash_and_are_judged_by_the_list_of_hotfixes(
     start_lab: Flow, run_flow: Flow
 ) -> None:

@@ -146,7 +146,7 @@ def test_what_is_no_secret_is_not_found() -> None:
 # What it finds after nights -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_nights_leave_no_secret_behind(
     start_lab: Callable[..., Any],
     run_flow: Callable[..., Any],

@@ -15,7 +15,7 @@ from tests.test_invariants import assert_promise_2
 NEW = "15.0.4430.1"
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_restart_before_setup_and_then_setup_again_under_the_same_key(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
@@ -49,7 +49,7 @@ def test_a_restart_before_setup_and_then_setup_again_under_the_same_key(
     assert_promise_2(lab.audit(effects_only=False), read_estate(lab.estate))
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_setup_that_still_runs_keeps_the_portals_closed_until_it_has_ended(
     start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:

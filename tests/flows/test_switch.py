@@ -65,7 +65,7 @@ def silent_at(nights: Nights, number: int, event: str, **fields: str) -> Night:
     return night
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_host_that_nobody_looks_after_restores_service_unless_installs_have_begun(nights: Nights) -> None:
     """A run that hangs during backups: portals open, billing runs. It wakes up, and touches nothing more, and pages.
 

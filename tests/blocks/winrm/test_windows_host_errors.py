@@ -308,10 +308,11 @@ def test_a_connection_that_ends_between_two_exchanges_costs_a_session(machine: A
 
 
 def test_a_login_that_is_cut_in_half_is_no_refusal(machine: Any, host: WindowsHost) -> None:
-    """Its second half is refused on the next connection, rightly: a login belongs to its connection. It begins anew."""
+    """Its second half is lost, or refused on the next connection, for a login belongs to its connection. It begins anew."""
     machine.fault("winrm.cut_logon", times=3)
     assert host.run(SCRIPT) == {"echo": {}}
-    assert len(machine.events("winrm.logon_refused")) == 3
+    assert machine.host.faults.strike("winrm.cut_logon", machine.host.name) is None
+    assert len(machine.ran) == 1
 
 
 def test_connections_that_are_killed_all_the_time(machine: Any, host: WindowsHost) -> None:
