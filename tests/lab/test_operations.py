@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from lab.estate import PRESETS, Lab
 from lab.faults import Fault, Faults
 from lab.operations import CONNECTIONS, Operations
 from lab.paper import awkward_token
+from lab.scripts import SCRIPTS
 
 SPEED = 100.0
 SNAPSHOTS = "/hypervisor/vms/web01/snapshots"
@@ -208,7 +210,7 @@ def test_faults_of_monitoring_and_balancer(client: Client) -> None:
 
 
 def test_a_lab_has_them_for_its_own_hosts(tmp_path: Path) -> None:
-    """The papers say where and with what; the preset's hooks lead there; only web servers are behind the balancer."""
+    """The papers say where and with what; the preset's hooks lead there; scripts of a host reach them too."""
     with Lab(PRESETS["hooks"], tmp_path / "lab", speed=200) as lab:
         known = json.loads(lab.credentials_file.read_text(encoding="utf-8"))["operations"]
         assert sorted(known) == ["authorization", "kind"]
@@ -221,5 +223,10 @@ def test_a_lab_has_them_for_its_own_hosts(tmp_path: Path) -> None:
             assert taken.status_code == 201
         begun = httpx.post(silence["begin"]["http"], json={"scope": "x", "until": in_an_hour()}, headers=headers)
         assert begun.status_code == 201
+        script = b'# {"asks": {"method": "PUT", "path": "/balancer/nodes/web02", "body": {"state": "drained"}}}\n'
+        web01 = lab.hosts["web01"]
+        web01.disk.write(r"C:\Ops\drain.ps1", script)
+        call = {"path": r"C:\Ops\drain.ps1", "sha256": hashlib.sha256(script).hexdigest()}
+        assert SCRIPTS["Invoke-HookScript"](web01, call)["answer"]["state"] == "draining"
         for host, status in (("web01", 200), ("web02", 200), ("sql01", 404)):
             assert httpx.get(drain["drained"]["http"].replace("{host}", host), headers=headers).status_code == status
