@@ -130,7 +130,14 @@ class Lab:
             self.spec, self.secrets, authority.file, self._wiring.s3_endpoint, self._wiring.pager_url
         )
         paper.write_private(self.credentials_file, known)
-        paper.write_yaml(self.estate_file, paper.estate(self.spec, addresses, self.share, self._wiring.downloads_url))
+        told = paper.estate(
+            self.spec,
+            addresses,
+            self.share,
+            downloads=self._wiring.downloads_url,
+            operations=self._wiring.operations_url,
+        )
+        paper.write_yaml(self.estate_file, told)
         paper.write_private(self.folder / "lab.json", self.state())
 
     def _host(self, machine: HostSpec, address: str) -> Host:

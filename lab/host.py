@@ -39,7 +39,8 @@ class Host:
     lock: threading.RLock = field(default_factory=threading.RLock)
     parts: dict[str, Any] = field(default_factory=dict)
     """The servers on this machine by role: ``winrm``, ``tasks``, ``sql``, ``iis``. Each may have
-    ``shutdown()``, ``boot()`` and ``service(name, started: bool)``, which the host calls."""
+    ``shutdown()``, ``boot()`` and ``service(name, started: bool)``, which the host calls. ``operations`` is not on it:
+    the function by which its scripts ask the systems around the estate."""
     up: threading.Event = field(default_factory=threading.Event)
     boot_number: int = 1
 

@@ -25,6 +25,11 @@ def awkward_secret() -> str:
     return "".join(letters[:8]) + AWKWARD + "".join(letters[8:])
 
 
+def awkward_token() -> str:
+    """A password for an HTTP header, where nothing but ASCII may stand."""
+    return awkward_secret().replace(AWKWARD, "\"'<&%\\=")
+
+
 @dataclass(frozen=True)
 class Secrets:
     """The passwords of one lab; never shown."""
@@ -35,6 +40,7 @@ class Secrets:
     share: str = field(default_factory=awkward_secret, repr=False)
     s3: str = field(default_factory=awkward_secret, repr=False)
     pager: str = field(default_factory=awkward_secret, repr=False)
+    operations: str = field(default_factory=awkward_token, repr=False)
 
 
 WINRM_USER = "svc-patching"
@@ -70,13 +76,16 @@ def credentials(
             "region": "ca-central-1",
         },
         "pager-acme": {"kind": "webhook", "url": pager_url},
+        "operations": {"kind": "api", "authorization": f"Bearer {secret.operations}"},
     }
 
 
-def estate(spec: LabSpec, addresses: dict[str, str], share: Path, downloads: str = "") -> dict[str, Any]:
+def estate(
+    spec: LabSpec, addresses: dict[str, str], share: Path, *, downloads: str = "", operations: str = ""
+) -> dict[str, Any]:
     """What ``estate.yaml`` holds; ``share`` is the real folder behind the share, for the hashes of packages.
 
-    ``downloads`` is the address of the vendor's server.
+    ``downloads`` is the address of the vendor's server, ``operations`` that of the systems around the estate.
     """
     where = {
         "share": rf"{SHARE}\packages" + "\\",
@@ -150,7 +159,40 @@ def estate(spec: LabSpec, addresses: dict[str, str], share: Path, downloads: str
         "window": {"start": "00:00", "hours": 24},
         "restart": {"max_unavailable": 1, "deadline": "5m"},
         "notify": {"webhook": "pager-acme"},
+        **({"hooks": _hooks([host.name for host in spec.hosts], web, operations)} if spec.hooks else {}),
     }
+
+
+def _hooks(hosts: list[str], web: list[str], operations: str) -> list[dict[str, Any]]:
+    """What is asked of ``lab.operations``: snapshots of all hosts, one silence, and web servers drained each in its turn."""
+
+    def call(path: str, **more: Any) -> dict[str, Any]:
+        return {"http": operations + path, **more, "credentials": "operations"}
+
+    snapshots, silences, node = "/hypervisor/vms/{host}/snapshots", "/monitoring/silences", "/balancer/nodes/{host}"
+    return [
+        {
+            "snapshot": "vcenter",
+            "hosts": hosts,
+            "take": call(snapshots, method="POST", body={"name": "{run}"}) | {"id_at": "id"},
+            "proof": call(f"{snapshots}/{{id}}", at="state", expect="ready"),
+            "delete_within": "3d",
+        },
+        {
+            "silence": "monitoring",
+            "begin": call(silences, method="POST", body={"scope": "{estate}", "until": "{until}"}) | {"id_at": "id"},
+            "proof": call(f"{silences}/{{id}}", at="state", expect="active"),
+            "end": call(f"{silences}/{{id}}", method="DELETE"),
+        },
+        {
+            "balancer": "balancer",
+            "hosts": list(web),
+            "drain": call(node, method="PUT", body={"state": "drained"}),
+            "drained": call(node, at="state", expect="drained"),
+            "undrain": call(node, method="PUT", body={"state": "active"}),
+            "undrained": call(node, at="state", expect="active"),
+        },
+    ]
 
 
 def _package(spec: LabSpec, sql: str, share: Path) -> dict[str, Any]:

@@ -169,6 +169,8 @@ class LabSpec:
     """Whether the credentials say HTTPS; WinRM answers on both ports either way."""
     updates: dict[str, Any] = field(default_factory=dict)
     """Further fields of the estate's ``updates``."""
+    hooks: bool = False
+    """Whether the estate asks the systems around it; they answer either way."""
     envelope: int = 500 * 1024
     """WinRM's MaxEnvelopeSize in bytes; 150 KiB on older hosts."""
 
@@ -203,10 +205,13 @@ _ROUNDS_POLICY: dict[str, Any] = {
     "unlocked": [UNLOCKED.kb, UNLOCKED_BY_CUMULATIVE.kb],
 }
 _WEB01 = HostSpec("web01", ("iis", "app"), (CUMULATIVE, DOTNET, DEFENDER, UPGRADE))
+_WEB02 = HostSpec("web02", ("iis",), (CUMULATIVE, DEFENDER))
 
 PRESETS: dict[str, LabSpec] = {
     "acme": LabSpec("acme-billing", (_SQL01, _WEB01)),
-    "farm": LabSpec("acme-farm", (_SQL01, _WEB01, HostSpec("web02", ("iis",), (CUMULATIVE, DEFENDER)))),
+    "farm": LabSpec("acme-farm", (_SQL01, _WEB01, _WEB02)),
+    # The same, with a hypervisor, monitoring and a load balancer that play along.
+    "hooks": LabSpec("acme-hooks", (_SQL01, _WEB01, _WEB02), hooks=True),
     "rounds": LabSpec("acme-rounds", (_ROUNDS_SQL01, _ROUNDS_WEB01), updates=_ROUNDS_POLICY),
     # All kinds of things that a night installs, in three rounds; the second web server wants one of them only.
     "everything": LabSpec(

@@ -1,4 +1,4 @@
-"""Puts the servers on the hosts: SQL Server, IIS, the task scheduler, the power; S3 and the pager beside them."""
+"""Puts the servers on the hosts: SQL Server, IIS, the task scheduler, the power; S3, the pager and the like beside them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lab.downloads import Downloads
 from lab.host import Host
+from lab.operations import Operations
 from lab.pager import Pager
 from lab.paper import APPLICATION_USER, S3_KEY, SQL_USER, Secrets
 from lab.power import Power, show_logon
@@ -18,7 +19,7 @@ from lab.web.install import install_site
 
 
 class Wiring:
-    """Everything but WinRM that serves in a lab; ``s3_address`` is where the object store and the pager listen."""
+    """Everything but WinRM that serves in a lab; ``s3_address`` is where the object store, the pager and the like listen."""
 
     def __init__(
         self,
@@ -45,6 +46,16 @@ class Wiring:
         audit, faults = self._sql_host.audit, self._sql_host.faults
         self._pager = Pager(s3_address, secrets.pager, audit=audit, faults=faults)
         self.pager_url = self._pager.url
+        self._operations = Operations(
+            s3_address,
+            secrets.operations,
+            vms=hosts,
+            nodes=[machine.name for machine in spec.web_hosts],
+            audit=audit,
+            clock=self._sql_host.clock,
+            faults=faults,
+        )
+        self.operations_url = self._operations.url
         self._services_address = s3_address
         self._downloads: Downloads | None = None
         self.downloads_url = ""
@@ -62,6 +73,7 @@ class Wiring:
         """Start everything as found on a first day: SQL Server is ready before IIS opens its first page."""
         self._s3.start()
         self._pager.start()
+        self._operations.start()
         if self._downloads is not None:
             self._downloads.start()
         for file in self._spec.files:
@@ -70,6 +82,7 @@ class Wiring:
         for host in self._hosts.values():
             host.parts["power"] = Power(host)
             host.parts["tasks"] = Tasks(host)
+            host.parts["operations"] = self._operations.ask
             show_logon(host)
         self._start_sql()
         for machine in self._spec.web_hosts:
@@ -79,6 +92,7 @@ class Wiring:
         """End what is not a part of any host."""
         self._s3.stop()
         self._pager.stop()
+        self._operations.stop()
         if self._downloads is not None:
             self._downloads.stop()
 
