@@ -18,7 +18,8 @@ Rescue must work without Prefect, so its API is asked first but only when it ans
      "sql-acme": {"kind": "sql", "username": "billpatch", "password": "..."},
      "nas-acme": {"kind": "share", "username": "NAS01\\backup", "password": "..."},
      "s3-acme": {"kind": "s3", "access_key_id": "...", "secret_access_key": "...", "region": "ca-central-1"},
-     "pager": {"kind": "webhook", "url": "https://hooks.example.com/..."}}
+     "pager": {"kind": "webhook", "url": "https://hooks.example.com/..."},
+     "vcenter-acme": {"kind": "api", "authorization": "Bearer ...", "header": "Authorization"}}
 """
 
 # ruff: noqa: N818 - the names say what happened; 'Error' on each would only repeat the base class
@@ -49,6 +50,7 @@ KINDS = {
     "winrm": ("blocks.credentials", "WinRMCredentials"),
     "share": ("blocks.credentials", "ShareCredentials"),
     "webhook": ("blocks.credentials", "WebhookCredentials"),
+    "api": ("blocks.credentials", "ApiCredentials"),
     "sql": ("blocks.sql_server", "SqlServerCredentials"),
     "s3": ("blocks.s3_store", "S3Credentials"),
 }

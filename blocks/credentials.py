@@ -15,6 +15,7 @@ from blocks.credential_lookup import (
 from blocks.winrm_credentials import WinRMCredentials
 
 __all__ = [
+    "ApiCredentials",
     "CredentialsError",
     "CredentialsInvalid",
     "CredentialsMissing",
@@ -87,4 +88,35 @@ class WebhookCredentials(Block):
         title="Authorization",
         description="Value of the Authorization header, where the receiver asks for one.",
         examples=["Bearer (kept secret)"],
+    )
+
+
+class ApiCredentials(Block):
+    """What lets us in at a system that hooks call: the value of a header, or what a program finds in its environment.
+
+    Example:
+        ```python
+        from blocks.credentials import ApiCredentials
+
+        credentials = ApiCredentials.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name = "API Credentials"
+    _block_type_slug = "api-credentials"
+    _logo_url = HttpUrl(_LOGO)
+    _documentation_url = HttpUrl("https://docs.prefect.io/v3/concepts/blocks")
+    _description = "What lets hooks in at a hypervisor, a monitoring system or a load balancer."
+
+    authorization: SecretStr = Field(
+        title="Authorization",
+        description="Value of the header, whole; a program finds it in its environment as BILLPATCH_SECRET.",
+        examples=["Bearer (kept secret)"],
+    )
+    header: str = Field(
+        default="Authorization",
+        title="Header",
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Name of the header that carries it.",
+        examples=["Authorization"],
     )

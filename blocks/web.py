@@ -83,7 +83,19 @@ class WebClient:
         deadline: float | None = None,
     ) -> WebAnswer:
         """The answer to POST; redirects are not followed. Raises WebError."""
-        return self._bounded(_Question("POST", url, None, content, headers), deadline)
+        return self.send("POST", url, content, headers, deadline=deadline)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        deadline: float | None = None,
+    ) -> WebAnswer:
+        """The answer to a request of any method; redirects are followed for GET only. Raises WebError."""
+        return self._bounded(_Question(method, url, None, content, headers), deadline)
 
     def _bounded(self, question: _Question, deadline: float | None) -> WebAnswer:
         seconds = self._deadline if deadline is None else deadline

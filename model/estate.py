@@ -21,6 +21,7 @@ from model.checks import (
 from model.estate_faults import faults_of
 from model.estate_file import EstateFaults, Fault, Place, read_document
 from model.estate_rules import rule_faults
+from model.hooks import BalancerHook, CommandCall, Hook, HttpCall, SilenceHook, SnapshotHook, calls_of
 from model.order import default_dependencies, waves
 from model.packages import EngageIPUpgrade
 from model.parts import (
@@ -81,7 +82,7 @@ __all__ = [
     "load_estate",
 ]
 
-CredentialKind = Literal["winrm", "sql", "share", "s3", "webhook"]
+CredentialKind = Literal["winrm", "sql", "share", "s3", "webhook", "api"]
 BackupKind = Literal["files", "installation", "iis", "database"]
 
 
@@ -166,6 +167,12 @@ class Estate(Part):
     restart: Restart = Field(
         default=Restart(), title="Restart", description="How hosts are restarted.", examples=[{"max_unavailable": 1}]
     )
+    hooks: tuple[Hook, ...] = Field(
+        default=(),
+        title="Hooks",
+        description="What is asked of the systems around the estate: snapshots, silence, load balancers.",
+        examples=[[{"silence": "zabbix", "begin": {"command": ["/opt/ops/silence", "{until}"]}}]],
+    )
     notify: Notify = Field(
         default=Notify(), title="Notify", description="Who is paged.", examples=[{"webhook": "pager"}]
     )
@@ -217,6 +224,20 @@ class Estate(Part):
         """The upgrades of EngageIP, in the order of the file."""
         return tuple(package for package in self.updates.packages if isinstance(package, EngageIPUpgrade))
 
+    @property
+    def silences(self) -> tuple[SilenceHook, ...]:
+        """The hooks that silence monitoring."""
+        return tuple(hook for hook in self.hooks if isinstance(hook, SilenceHook))
+
+    def snapshots(self) -> tuple[tuple[SnapshotHook, str], ...]:
+        """Every snapshot to take: its hook, and the host."""
+        return tuple((h, host) for h in self.hooks if isinstance(h, SnapshotHook) for host in h.hosts or self.hosts)
+
+    def balancers_of(self, host: str) -> tuple[BalancerHook, ...]:
+        """The load balancers that send customers to ``host``."""
+        hooks = (hook for hook in self.hooks if isinstance(hook, BalancerHook))
+        return tuple(hook for hook in hooks if host in (hook.hosts or self.hosts_with("iis")))
+
     def backup_items(self) -> tuple[BackupItem, ...]:
         """Everything that must be backed up before anything is installed."""
         items = [
@@ -243,6 +264,9 @@ class Estate(Part):
                 names[file.credentials] = "s3" if file.source.casefold().startswith("s3://") else "share"
         if self.updates.credentials:
             names[self.updates.credentials] = "share"
+        for call in (call for hook in self.hooks for call in calls_of(hook)):
+            if isinstance(call, HttpCall | CommandCall) and call.credentials:
+                names[call.credentials] = "api"
         if self.notify.webhook:
             names[self.notify.webhook] = "webhook"
         return names

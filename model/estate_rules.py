@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from model.estate_file import Document, Fault, Path
 from model.hints import did_you_mean, shown
+from model.hook_rules import HOOK_RULES, hook_credentials
 from model.order import DependencyCycle, default_dependencies, waves
 from model.package_rules import PACKAGE_RULES, credentials_kind
 from model.parts import SYSTEM_DATABASES, Role
@@ -262,6 +263,7 @@ def _one_kind_each(data: Any) -> Found:
         if isinstance(name, str) and ("share" in store) != ("s3" in store):
             found.append(((*path, "credentials"), name, "share" if "share" in store else "s3"))
     found += [(path, name, "share") for path, name in _texts(data, "updates/credentials")]
+    found += [(path, name, "api") for path, name in hook_credentials(data)]
     for pattern in ("updates/packages/*", "updates/packages/*/schema_version/script"):
         for path, name in _texts(data, f"{pattern}/credentials"):
             source = next((text for at, text in _texts(data, f"{pattern}/source") if at[:-1] == path[:-1]), "")
@@ -354,4 +356,5 @@ _RULES: tuple[Rule, ...] = (
     _something_must,
     _update_source,
     *PACKAGE_RULES,
+    *HOOK_RULES,
 )

@@ -18,11 +18,12 @@ from model.records import Record
 from model.update_words import WINDOWS_UPDATE
 from model.words import duration_text, file_name
 
-Stage = Literal["quiesce", "backup", "install", "restart", "upgrade", "check", "reopen"]
+Stage = Literal["quiesce", "backup", "snapshot", "install", "restart", "upgrade", "check", "reopen"]
 
 _HEADINGS: dict[Stage, str] = {
     "quiesce": "Make the estate quiet",
     "backup": "Back up",
+    "snapshot": "Have snapshots taken, once every backup is complete, verified and off the servers",
     "install": "Install, once every backup is complete, verified and off the servers",
     "restart": "Restart, each host once those it depends on are ready",
     "upgrade": "Upgrade EngageIP, once all else is installed and every host is ready",
@@ -164,7 +165,7 @@ def plan_of(
 
     The same estate and the same findings, in whatever order a scan told them, make the same plan.
     """
-    steps: list[PlanStep] = [*_quiesce(estate), *_backups(estate)]
+    steps: list[PlanStep] = [*_quiesce(estate), *_backups(estate), *_snapshots(estate)]
     refused: list[Refusal] = []
     for wave, hosts in enumerate(estate.restart_order(), 1):
         for host in hosts:
@@ -209,6 +210,9 @@ def _quiesce(estate: Estate) -> Iterator[PlanStep]:
     for host, instance in estate.sql.items():
         for job in instance.agent_jobs.hold:
             yield PlanStep(stage="quiesce", host=host, subject=f"hold Agent job {job}")
+    for hook in estate.silences:
+        until = "until the window ends" if estate.window else f"for {hook.hours}h"
+        yield PlanStep(stage="quiesce", subject=f"silence {hook.silence}", detail=f"{until}, or everything is up again")
     limit = f"at most {duration_text(estate.quiet.deadline)}"
     for host in estate.sql:
         named = [query.name for query in estate.quiet.busy if query.on == host]
@@ -230,6 +234,12 @@ def _backups(estate: Estate) -> Iterator[PlanStep]:
         yield PlanStep(
             stage="backup", host=item.host, subject=str(item).removesuffix(f" of {item.host}"), detail=f"to {stores}"
         )
+
+
+def _snapshots(estate: Estate) -> Iterator[PlanStep]:
+    for hook, host in estate.snapshots():
+        detail = f"{hook.severity}, to be deleted within {duration_text(hook.delete_within)}"
+        yield PlanStep(stage="snapshot", host=host, subject=f"snapshot by {hook.snapshot}", detail=detail)
 
 
 def _installs(
@@ -298,7 +308,9 @@ def _restarts(estate: Estate) -> Iterator[PlanStep]:
     for wave, hosts in enumerate(estate.restart_order(), 1):
         for host in hosts:
             needs = estate.dependencies_of(host)
-            detail = f"after {', '.join(needs)} {'is' if len(needs) == 1 else 'are'} ready" if needs else ""
+            after = f"after {', '.join(needs)} {'is' if len(needs) == 1 else 'are'} ready" if needs else ""
+            drained = " and ".join(hook.balancer for hook in estate.balancers_of(host))
+            detail = ", ".join(filter(None, (after, f"drained by {drained} meanwhile" if drained else "")))
             subject = _RESTARTS[estate.restart.policy]
             yield PlanStep(stage="restart", host=host, group=wave, subject=subject, detail=detail)
 

@@ -232,6 +232,41 @@ class CheckRecord(Record):
         return self.severity == "must" and self.status != "passed"
 
 
+HookAct = Literal["taken", "begun", "ended", "drained", "undrained"]
+
+
+class HookRecord(Record):
+    """What a system around the estate was asked to do, and whether it has proven it."""
+
+    kind: Literal["snapshot", "silence", "balancer"]
+    hook: str
+    """What people call the system."""
+    host: str | None = None
+    act: HookAct
+    status: Literal["done", "adopted", "failed"]
+    id: str | None = None
+    detail: str = ""
+    severity: Literal["must", "should"] = "should"
+    started: AwareDatetime
+    ended: AwareDatetime
+    until: AwareDatetime | None = None
+    """When a silence ends by itself, or a snapshot must have been deleted."""
+
+    @property
+    def what(self) -> str:
+        """The act in people's words."""
+        return {
+            "taken": "snapshot",
+            "begun": "silence",
+            "ended": "end of silence",
+            "drained": "drain",
+            "undrained": "undrain",
+        }[self.act]
+
+    def __str__(self) -> str:
+        return f"{self.what}{f' of {self.host}' if self.host else ''} by {self.hook}"
+
+
 class StepRecord(Record):
     """One step of the runbook, as the report's timeline shows it."""
 

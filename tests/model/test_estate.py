@@ -110,7 +110,9 @@ def test_what_the_estate_knows(acme: Estate) -> None:
     assert acme.site("AdminPortal").check_binding == "*:8081:"
     assert acme.check_url("AdminPortal", "web01") == "http://web01.acme.example:8081/AdminPortal"
     assert acme.services_on("web01") == ("EngageIP Event Manager", "EngageIP Job Service")
-    assert acme.credentials_names() == {"winrm-acme": "winrm", "sql-acme": "sql", "nas-acme": "share", "s3-acme": "s3"}
+    stores = {"nas-acme": "share", "s3-acme": "s3"}
+    around = {"vcenter-acme": "api", "zabbix-acme": "api"}
+    assert acme.credentials_names() == {"winrm-acme": "winrm", "sql-acme": "sql"} | stores | around
     assert [store.name for store in acme.backup.stores] == [r"\\nas01\billing", "s3://acme-backups/billing/"]
 
 

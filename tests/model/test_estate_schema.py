@@ -148,6 +148,29 @@ checks:
 window: {start: '03:00', hours: 4}
 restart: {policy: always, max_unavailable: 1, deadline: 1h, ignore_services: [edgeupdate]}
 notify: {webhook: pager}
+hooks:
+  - snapshot: vcenter
+    hosts: [sql01]
+    take: {http: 'https://vcenter.acme.example/vms/{host}', method: POST, body: {name: '{run}'}, credentials: ops-acme, id_at: id}
+    proof: {http: 'https://vcenter.acme.example/vms/{host}/{id}', credentials: ops-acme, at: state, expect: ready}
+    delete_within: 3d
+    severity: must
+    deadline: 10m
+  - silence: zabbix
+    begin: {command: [/opt/ops/silence, '{until}'], credentials: ops-acme, id_at: '.'}
+    proof: {command: [/opt/ops/silences], expect: '{id}'}
+    end: {command: [/opt/ops/unsilence, '{id}']}
+    hours: 4
+    severity: should
+    deadline: 2m
+  - balancer: f5
+    hosts: [web01]
+    drain: {powershell: 'C:\Ops\Set-Node.ps1', on: web01, sha256: 9f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d081, arguments: {node: '{host}'}, at: state, expect: drained, id_at: id}
+    drained: {http: 'http://127.0.0.1:8080/nodes/{host}'}
+    undrain: {http: 'https://f5.acme.example/nodes/{host}', method: PUT}
+    undrained: {http: 'https://f5.acme.example/nodes/{host}', expect: active}
+    severity: should
+    deadline: 5m
 """
 
 Path = tuple[str | int, ...]
@@ -164,6 +187,7 @@ OPTIONAL = {
     "maximum_size", "accept_eulas", "download_deadline", "exit_codes", "services_to_stop", "after", "proxy", "largest_mb",
     "script", "pattern",
     "canary", "jobs", "keep_days", "restore_after", "ignore_services",
+    "hooks", "method", "body", "at", "end", "delete_within",
 }  # fmt: skip
 MAY_GO = {"backup.folders.web01", "backup.staging.sql01"}
 REQUIRED_HERE = {("updates", "packages", 3, "kb")}
@@ -174,6 +198,16 @@ DEPENDS = {
     ("updates", "source"),
     ("updates", "credentials"),
     *((("checks", n, "name")) for n in range(4)),
+    *(("hooks", n, "hosts") for n in (0, 2)),
+    *(
+        ("hooks", n, call, field)
+        for n, call in ((0, "take"), (1, "begin"), (2, "drain"))
+        for field in ("credentials", "id_at")
+    ),
+    ("hooks", 0, "proof", "credentials"),
+    ("hooks", 1, "hours"),
+    ("hooks", 0, "take", "body", "name"),
+    ("hooks", 2, "drain", "arguments", "node"),
 }
 
 
@@ -187,7 +221,9 @@ def places(data: Any, path: Path = ()) -> Iterator[Path]:
 
 ALL = list(places(DATA))
 FIELDS = [path for path in ALL if isinstance(path[-1], str)]
-NAMED = [path for path in FIELDS if "exit_codes" not in path[:-1]]  # another code is a code too
+NAMED = [
+    path for path in FIELDS if not {"exit_codes", "body", "arguments"} & {*path[:-1]}
+]  # another code is a code too
 
 
 def names_of_fields(annotation: Any, seen: set[type]) -> Iterator[tuple[type[BaseModel], str]]:
@@ -276,6 +312,8 @@ TOLD_WHERE_MEANT = {
     "updates.packages[5].schema_version.script.credentials",
     "updates.credentials",
     "updates.packages[0].credentials",
+    "hooks[0].take.id_at",
+    "hooks[1].begin.id_at",
 }
 """Without these the file is wrong where it refers to them."""
 
@@ -310,8 +348,21 @@ def test_mistyped(path: Path, wrong: Any) -> None:
 def happens_to_be_right(path: Path, wrong: Any) -> bool:
     """The few values of the list above that a field may have."""
     text_fields = {"instance", "iis_site", "path", "expect", "name", "service", "event_log"}
-    text_fields |= {"publisher", "unsigned", "product", "value"}
+    text_fields |= {
+        "publisher",
+        "unsigned",
+        "product",
+        "value",
+        "snapshot",
+        "silence",
+        "balancer",
+        "at",
+        "id_at",
+        "node",
+    }
     name = next(part for part in reversed(path) if isinstance(part, str))
+    if "hooks" in path and (path[-2:] in {("take", "body"), ("drain", "arguments")} or "body" in path):
+        return path[-1] != "body" or wrong is None or isinstance(wrong, dict)  # what a system takes is its own affair
     return (
         (
             wrong == 17
@@ -327,7 +378,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
 
 
 LISTS_OF_TEXT = {
-    "services", "services_to_stop", "hold", "arguments", "providers", "databases", "title_accept", "title_reject",
+    "command", "services", "services_to_stop", "hold", "arguments", "providers", "databases", "title_accept", "title_reject",
     "ignore_services",
 }  # fmt: skip
 

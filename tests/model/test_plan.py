@@ -44,7 +44,7 @@ def test_the_stages_follow_the_runbook(estate: Estate) -> None:
     """Quiet, backups, installs, restarts in waves, checks, and everything back in reverse."""
     plan = plan_of(estate, {"sql01": [CUMULATIVE], "web01": []})
     stages = list(dict.fromkeys(step.stage for step in plan.steps))
-    assert stages == ["quiesce", "backup", "install", "restart", "check", "reopen"]
+    assert stages == ["quiesce", "backup", "snapshot", "install", "restart", "check", "reopen"]
     assert [step.host for step in plan.of("restart")] == ["sql01", "web01"]
     assert plan.of("restart")[1].detail == "after sql01 is ready"
     assert len(plan.of("backup")) == len(estate.backup_items())
