@@ -19,6 +19,7 @@ from model.plan import Plan
 from model.records import QuiesceRecord, RestartRecord, RunOutcome
 from tasks import (
     backup,
+    balancers,
     canary,
     checks,
     engageip_upgrade,
@@ -30,6 +31,8 @@ from tasks import (
     report,
     restart,
     review,
+    silence,
+    snapshots,
     switch,
     validate,
 )
@@ -82,6 +85,7 @@ def patch_estate(
                 if plan.installs:
                     fetch(run)
                     back_up(run, make_quiet(run))
+                    take_snapshots(run)
                     patch(run, plan)
                     upgrade(run, plan)
                 check(run)
@@ -110,12 +114,15 @@ def look(run: Run, *, prove: bool = False) -> None:
     hosts = [preflight.look_at_host.submit(run, host) for host in run.hosts]
     sql = [preflight.look_at_sql.submit(run, host) for host in run.sql]
     stores = [preflight.look_at_bucket.submit(run, store) for store in run.buckets]
+    nodes = [balancers.look.submit(run, host) for host in run.hosts if run.estate.balancers_of(host)]
     sites = [preflight.look_at_site.submit(run, site, node) for site, node in preflight.site_nodes(run)]
     facts, unanswered = gather(hosts)
     canaries = [(canary.prove if prove else canary.must_be_fresh).submit(run, each) for each in facts]
     instances, sql_unanswered = gather(sql)
-    _, others = gather([*stores, *sites, *canaries])
+    _, others = gather([*stores, *sites, *nodes, *canaries])
     preflight.judge(run, facts, instances, [*unanswered, *sql_unanswered, *others])
+    if run.estate.snapshots():
+        settle("preflight", [snapshots.remind.submit(run, strict=prove)])
 
 
 def take_hold(run: Run) -> None:
@@ -143,6 +150,7 @@ def make_quiet(run: Run) -> QuiesceRecord:
     following = quiesce.number(run)
     opened = [quiesce.open_quiesce.submit(run, host, following) for host in run.hosts]
     settle("quiesce", opened)
+    settle("quiesce", [silence.begin.submit(run, hook) for hook in run.estate.silences])
     held = {host: After(opened).submit(quiesce.hold_schedules, run, host) for host in run.sql}
     settle("quiesce", held.values())
     waits = [After(held.values()).submit(quiesce.wait_until_quiet, run, host) for host in run.sql]
@@ -163,6 +171,11 @@ def back_up(run: Run, quiet: QuiesceRecord) -> None:
     ]
     records = [record for each in settle("backup", made) for record in each]
     settle("backup", [After(made).submit(backup.gate, run, quiet, records)])
+
+
+def take_snapshots(run: Run) -> None:
+    """What the hypervisor can give back in minutes, once the backups are whole: they stay the way back that counts."""
+    settle("snapshot", [snapshots.take.submit(run, hook, host) for hook, host in run.estate.snapshots()])
 
 
 def patch(run: Run, plan: Plan) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from model.records import (
     BackupRecord,
     CheckRecord,
+    HookRecord,
     LaterUpdate,
     QuiesceRecord,
     RestartRecord,
@@ -71,6 +72,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "updates_later": [_later(record) for record in report.later],
         "restarts": [_restart(record) for record in report.restarts],
         "checks": [_check(record) for record in report.checks],
+        "hooks": [_hook(record) for record in report.hooks],
         "steps": [_step(record) for record in report.steps],
     }
 
@@ -165,6 +167,22 @@ def _check(record: CheckRecord) -> dict[str, Any]:
         "status": record.status,
         "detail": record.detail,
         "seconds": record.seconds,
+    }
+
+
+def _hook(record: HookRecord) -> dict[str, Any]:
+    return {
+        "kind": record.kind,
+        "hook": record.hook,
+        "host": record.host,
+        "act": record.act,
+        "status": record.status,
+        "severity": record.severity,
+        "id": record.id,
+        "detail": record.detail,
+        "started": iso(record.started),
+        "ended": iso(record.ended),
+        "until": iso(record.until),
     }
 
 

@@ -130,6 +130,8 @@ class _Writer:
         yield self._section("Installed", self._updates())
         yield self._section("Restarted", self._restarts())
         yield self._section("Checks", self._checks())
+        if self.report.hooks:
+            yield self._section("Hooks", self._hooks())
 
     def end(self, report_path: str | None) -> Iterator[Text]:
         """What people copy is never cut: it stands on a line of its own, or goes on in the next."""
@@ -218,6 +220,21 @@ class _Writer:
             if check.status != "passed":
                 said = f"{check.severity} {check.status.replace('-', ' ')}: {check.name}: {check.detail}"
                 yield Text(one_line(said), "red" if check.blocks_reopening else "yellow")
+
+    def _hooks(self) -> Iterator[Text]:
+        """What failed, and the snapshots that somebody has to delete; the rest is a number."""
+        report = self.report
+        failed = [hook for hook in report.hooks if hook.status == "failed"]
+        yield Text(f"{len(report.hooks) - len(failed)} done{f', {len(failed)} failed' if failed else ''}")
+        for hook in failed:
+            yield Text(one_line(f"failed: {hook}: {hook.detail}"), "red" if hook.severity == "must" else "yellow")
+        days: dict[str, list[str]] = {}
+        for hook in report.snapshots:
+            days.setdefault(report.day(hook.until), []).append(
+                one_line(f"{hook.id or 'that'} of {hook.host} ({hook.hook})")
+            )
+        for day, names in days.items():
+            yield Text(f"delete by {day}: snapshot {list_text(names)}", "yellow")
 
     @property
     def _host_width(self) -> int:

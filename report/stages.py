@@ -11,8 +11,8 @@ REPEATED = frozenset({"install", "restart", "check"})
 _STEPS = {
     "preflight": ("preflight", "look", "facts", "canary", "lease", "estate", "credentials"),
     "review": ("review", "scan", "plan", "freeze", "fetch"),
-    "quiesce": ("quiesce", "hold", "wait", "maintenance"),
-    "backup": ("backup", "archive", "measure", "send", "clear", "verify", "gate"),
+    "quiesce": ("quiesce", "hold", "wait", "maintenance", "silence"),
+    "backup": ("backup", "archive", "measure", "send", "clear", "verify", "gate", "snapshot"),
     "install": ("install", "stage", "patch", "sql patch", "update", "rescan", "package", "upgrade", "schema"),
     "restart": ("restart", "reboot", "ready", "readiness"),
     "check": ("check", "checks", "validate", "validation"),

@@ -15,6 +15,7 @@ from model.plan import Plan
 from model.records import (
     BackupRecord,
     CheckRecord,
+    HookRecord,
     LaterUpdate,
     QuiesceRecord,
     RestartRecord,
@@ -108,6 +109,8 @@ class Report:
     stores: tuple[str, ...]
     later: tuple[LaterUpdate, ...] = ()
     """Updates that appeared after the list was frozen: they wait for the next review."""
+    hooks: tuple[HookRecord, ...] = ()
+    """What the systems around the estate were asked for, in that order."""
 
     @classmethod
     def of(
@@ -140,6 +143,7 @@ class Report:
             steps=tuple(sorted(records.of(StepRecord), key=lambda s: s.started)),
             stores=tuple(store.name for store in estate.backup.stores),
             later=tuple(records.of(LaterUpdate)),
+            hooks=tuple(sorted(records.of(HookRecord), key=lambda hook: hook.started)),
         )
 
     @property
@@ -189,6 +193,15 @@ class Report:
     def unsettled(self) -> tuple[UpdateRecord, ...]:
         """The updates that failed, were not come to, or of which nobody knows how they ended."""
         return tuple(u for u in self.all_updates if u.result in {"failed", "unknown", "not-tried"})
+
+    def day(self, moment: datetime | None) -> str:
+        """The day of a moment as the estate counts it: ``Saturday 28 November``; empty without one."""
+        return f"{moment.astimezone(self.zone):%A %-d %B}" if moment else ""
+
+    @property
+    def snapshots(self) -> tuple[HookRecord, ...]:
+        """The snapshots that somebody has to delete."""
+        return tuple(hook for hook in self.hooks if hook.act == "taken" and hook.status != "failed")
 
     def checks_with(self, status: Literal["passed", "failed", "not-run"]) -> tuple[CheckRecord, ...]:
         """The checks that ended so."""

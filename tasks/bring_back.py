@@ -32,7 +32,7 @@ from model.reopen import (
     patches_begun,
     reopening,
 )
-from tasks import checks, engageip_upgrade, lease, readiness, services, switch
+from tasks import balancers, checks, engageip_upgrade, lease, readiness, services, silence, switch
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import must_be_whole, setup_facts, start_what_ran, ways_back
@@ -119,6 +119,8 @@ def undo(run: Run, *, patient: bool = False) -> BroughtBack:
         if patient:
             _await_services(run, held, deadline)
         _close(run, held, back)
+        if back.complete:
+            silence.end_all(run, held)
     except TakenOver:
         return BroughtBack(left_to=run.lease_lost)
     return back
@@ -221,6 +223,9 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     if verdict.services is None or None in verdict.sites.values():
         _mark_reopening(run, held)
     _reopen(run, held, verdict, back)
+    balancers.undrain_all(
+        run, held, (host for host in held if any(what.endswith(f" on {host}") for what in back.closed))
+    )
     app = run.estate.engageip.host
     if verdict.services is None:
         _release_schedules(run, held, back)

@@ -13,7 +13,7 @@ from model.outcome import Stopped
 from model.reboot import RebootVerdict, reboot_verdict, windows_asks
 from model.records import HostFacts, RestartRecord, UpdateRecord
 from model.reopen import RESTARTING, patches_begun
-from tasks import lease, readiness, services, web_readiness
+from tasks import balancers, lease, readiness, services, web_readiness
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import build_by_setup
@@ -95,6 +95,7 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     intent = f"{run.key}.{round_number}"
     services_only = _services_suffice(run, host, intent)
     ready = None
+    balancers.drain(run, host)
     try:
         if services_only:
             _restart_services(run, host, intent, deadline)
@@ -116,6 +117,7 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
             )
         )
     tell("restart", host, f"ready{f'; {remark}' if remark else ''}")
+    balancers.undrain(run, host)
     return record
 
 

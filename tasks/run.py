@@ -22,6 +22,7 @@ from prefect.runtime import flow_run
 from blocks.credential_lookup import CredentialsError, resolve
 from blocks.credentials import ShareCredentials
 from blocks.estate_store import EstateNotFound, EstateStore
+from blocks.hooks import HookCaller
 from blocks.prefect_api import prefect_api, prefect_url
 from blocks.s3_store import S3BackupStore
 from blocks.sql_server import SqlServer
@@ -114,6 +115,9 @@ class Run:
             if isinstance(store, S3Store)
         }
         self.web = WebClient()
+        self.hooks = HookCaller(credentials, self.hosts)
+        self.in_use: set[str] = set()
+        """Nodes that this run has given back to their load balancers."""
         self._turn = threading.Condition()
         self._acting = 0
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ruamel.yaml import YAML
 from secret_search import secrets_of
 
 from model.estate import load_estate
@@ -59,6 +60,16 @@ class EmbeddedLab:
     def estate(self) -> str:
         """The path of the estate's file."""
         return str(self.papers["estate"])
+
+    def estate_with(self, change: Callable[[Any], object]) -> str:
+        """The path of a copy of the estate's file whose document ``change`` has been at."""
+        yaml = YAML()
+        document = yaml.load(Path(self.estate))
+        change(document)
+        copy = Path(self.estate).with_name("edited.yaml")
+        with copy.open("w", encoding="utf-8") as out:
+            yaml.dump(document, out)
+        return str(copy)
 
     def audit(self, *events: str, effects_only: bool = True) -> list[dict[str, Any]]:
         """What the audit trail says, oldest first; of these events where any are named."""

@@ -6,13 +6,11 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from ruamel.yaml import YAML
 
 from flows.patch import patch_estate
 from model.outcome import Stopped
@@ -26,14 +24,13 @@ from tests.test_invariants import assert_promise_2, assert_promise_7
 
 def edited(lab: Any, **sections: Any) -> str:
     """A copy of the lab's estate file with other sections: ``restart={"deadline": "20s"}`` is merged into what is there."""
-    yaml = YAML()
-    document = yaml.load(Path(lab.estate))
-    for name, changes in sections.items():
-        document[name] |= changes
-    copy = Path(lab.estate).with_name("edited.yaml")
-    with copy.open("w", encoding="utf-8") as out:
-        yaml.dump(document, out)
-    return str(copy)
+
+    def change(document: Any) -> None:
+        for name, changes in sections.items():
+            document[name] |= changes
+
+    changed: str = lab.estate_with(change)
+    return changed
 
 
 def order(lab: Any, *events: str) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
     """The three systems of an estate of two hosts, one of them behind the balancer."""
     audit, clock, faults = Audit(tmp_path / "audit.jsonl"), Clock(SPEED), Faults()
     server = Operations(
-        "127.231.7.10",
+        f"127.231.{1 + secrets.randbelow(250)}.{1 + secrets.randbelow(250)}",
         awkward_token(),
         vms=["sql01", "web01"],
         nodes=["web01"],

@@ -14,6 +14,7 @@ from model.plan import Plan, PlanStep, Refusal
 from model.records import (
     BackupRecord,
     CheckRecord,
+    HookRecord,
     LaterUpdate,
     QuiesceRecord,
     RestartRecord,
@@ -157,6 +158,28 @@ def write_quiet(journal: Journal) -> None:
     )
 
 
+def write_hooks(journal: Journal) -> None:
+    """A snapshot, a silence that failed, a node that was drained."""
+    night = {"started": at(10), "ended": at(11)}
+    journal.write(
+        HookRecord(
+            kind="snapshot",
+            hook="vcenter",
+            host="sql01",
+            act="taken",
+            status="done",
+            id="snapshot-17",
+            severity="must",
+            until=at(3 * 1440),
+            **night,
+        )
+    )
+    journal.write(
+        HookRecord(kind="silence", hook="zabbix", act="begun", status="failed", detail="zabbix answered 503", **night)
+    )
+    journal.write(HookRecord(kind="balancer", hook="f5", host="web01", act="drained", status="done", **night))
+
+
 def _good(estate: Estate, key: RunKey) -> Report:
     journal = Journal()
     journal.write(_plan())
@@ -218,6 +241,7 @@ def _bad(estate: Estate, key: RunKey) -> Report:
     write_quiet(journal)
     write_backups(journal, estate)
     write_updates(journal)
+    write_hooks(journal)
     journal.write(RestartRecord(host="sql01", asked=at(17.2), down=at(17.6), ready=at(21.8)))
     journal.write(
         RestartRecord(host="web01", asked=at(25.6), down=at(26), waited_for=("sql01",), remark="not back after 20m")
@@ -326,6 +350,20 @@ def _nasty(estate: Estate, key: RunKey) -> Report:
     journal.write(LaterUpdate(host=NASTY, update=NASTY, kb=NASTY, title=NASTY, round=1))
     journal.write(RestartRecord(host=NASTY, asked=at(6), waited_for=(NASTY, NASTY), remark=NASTY))
     journal.write(CheckRecord(name=NASTY, host=NASTY, severity="must", status="failed", detail=NASTY, site=NASTY))
+    journal.write(
+        HookRecord(
+            kind="snapshot",
+            hook=NASTY,
+            host=NASTY,
+            act="taken",
+            status="failed",
+            id=NASTY,
+            detail=NASTY,
+            started=at(3),
+            ended=at(4),
+            until=at(9),
+        )
+    )
     journal.write(StepRecord(step=NASTY, subject=NASTY, status="failed", started=at(0), detail=NASTY))
     texts = (NASTY, NASTY)
     outcome = RunOutcome(

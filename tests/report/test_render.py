@@ -170,8 +170,15 @@ def test_the_document_is_json_with_stable_keys(any_report: Report) -> None:
         "flow_run_url", "verdict", "succeeded", "headline", "up", "down", "changed", "problems", "next_command",
         "way_back",
         "totals", "plan", "quiesces", "backups", "not_in_backup", "updates", "updates_later", "restarts",
-        "checks", "steps",
+        "checks", "hooks", "steps",
     ]  # fmt: skip
+
+
+def test_what_others_were_asked_for_is_told(bad: Report) -> None:
+    """The id of each snapshot, and the day by which somebody deletes it; what failed says why."""
+    for text in (words(bad), markdown(bad)):
+        for part in ("snapshot-17", "delete by Wednesday 18 November", "zabbix answered 503", "drain"):
+            assert part in text, part
 
 
 def test_the_document_counts_in_bytes_and_seconds(good: Report) -> None:

@@ -147,5 +147,8 @@ def secrets_of(credentials: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """What is secret in a credentials file, by where it stands: ``nas-acme.password``."""
     secret = ("password", "secret_access_key", "url", "authorization", "certificate_key")
     return {
-        f"{name}.{field}": entry[field] for name, entry in credentials.items() for field in secret if field in entry
+        f"{name}.{field}": entry[field].removeprefix("Bearer ")
+        for name, entry in credentials.items()
+        for field in secret
+        if field in entry
     }

@@ -1,0 +1,57 @@
+"""Silence of monitoring: from before the estate is made quiet until it is up again, and never longer than the window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from blocks.hooks import HookFailed
+from model.hooks import SilenceHook, silence_words
+from model.window import deadline as window_end
+from tasks.hooks import Asking, answer_in, held_on
+from tasks.progress import tell
+from tasks.run import Run
+from tasks.step import step
+
+
+@step("silence {hook.silence}")
+def begin(run: Run, hook: SilenceHook) -> None:
+    """Have monitoring be silent until the window ends, once for this quiesce; raises Stopped where it must be."""
+    known = answer_in(hook, [held_on(run, host) for host in run.hosts])
+    now = datetime.now(UTC)
+    longest = timedelta(days=1) if run.estate.window else timedelta(hours=hook.hours)
+    ends = datetime.fromisoformat(known["until"]) if known else _end(run, now, longest)
+    asking = Asking(run, hook, "begun", "quiesce", until=ends, words=silence_words(ends, now))
+    asking.adopted, asking.id = bool(known), known.get("id", "")
+    try:
+        if not known:
+            asking.once(hook.begin, run.hosts)
+        asking.prove(hook.proof)
+    except HookFailed as failed:
+        asking.give_up(asking.failed(failed, "Where it is silent all the same, that ends by itself."))
+    else:
+        asking.done(f"{hook.silence} is silent until {ends:%Y-%m-%d %H:%M} UTC")
+
+
+def _end(run: Run, now: datetime, longest: timedelta) -> datetime:
+    """When the window ends; in whole seconds, as most systems take it."""
+    return window_end(run.estate.window, run.estate.timezone, now, longest).replace(microsecond=0)
+
+
+def end_all(run: Run, quiesces: Mapping[str, Mapping[str, Any]]) -> None:
+    """End the silences that the hosts remember, now that everything is up; never raises, for they end by themselves."""
+    for hook in run.estate.silences:
+        known = answer_in(hook, [quiesce.get("held") or {} for quiesce in quiesces.values()])
+        if not known or hook.end is None:
+            continue
+        ends = datetime.fromisoformat(known["until"])
+        asking = Asking(run, hook, "ended", "bring back", until=ends, words=silence_words(ends, datetime.now(UTC)))
+        asking.id = known["id"]
+        try:
+            asking.make(hook.end)
+        except HookFailed as failed:
+            record = run.journal.write(asking.failed(failed, f"It ends by itself at {ends:%Y-%m-%d %H:%M} UTC."))
+            tell("bring back", asking.subject, f"{record}: {record.detail}")
+        else:
+            asking.done(f"{hook.silence} is not silent any more")
