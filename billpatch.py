@@ -40,7 +40,7 @@ FAILED, USAGE, NEEDS_A_PERSON, INTERRUPTED = 1, 2, 3, 130
 Estate = Annotated[str, typer.Argument(help="Name of an estate in the estate store, or the path of its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Preset = Annotated[
-    Literal["acme", "everything", "farm", "hooks", "gdr", "packages", "rounds", "single"],
+    Literal["acme", "everything", "farm", "gdr", "hooks", "packages", "rounds", "single"],
     typer.Option(help="Which estate the lab plays."),
 ]
 Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="How much faster than life the lab's time runs.")]

@@ -255,7 +255,7 @@ def lose_the_server(nights: Nights, times: list[tuple[str, str]]) -> None:
     assert state["type"] == "COMPLETED", state["message"]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_ctrl_c_brings_the_estate_back(nights: Nights) -> None:
     """Whoever started the run by hand and ends it gets the estate back, the last word, and the command that goes on."""
     assert nights.prefect is not None

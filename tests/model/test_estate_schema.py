@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 import re
 import typing
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -333,7 +335,13 @@ def test_deleted(path: Path) -> None:
         assert [str(fault) for fault in found] == []
 
 
-@pytest.mark.parametrize("wrong", [17, "", "\u20ac \u2039&\u203a", [[]], {"x": {}}, True, None, 1.5, -1], ids=repr)
+WRONG = [17, "", "\u20ac \u2039&\u203a", [[]], {"x": {}}, True, None, 1.5, -1]
+if os.environ.get("BILLPATCH_NIGHTS", "1") != "1":
+    WRONG = WRONG[zlib.crc32(os.environ["BILLPATCH_SEED"].encode()) % 3 :: 3]
+"""In `make test` a third of them, other ones each day: each reads the whole document, and there are thousands."""
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
 @pytest.mark.parametrize("path", ALL, ids=written)
 def test_mistyped(path: Path, wrong: Any) -> None:
     """A value of another type or form is refused at its place, unless it happens to be a right one."""

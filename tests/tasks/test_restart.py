@@ -53,7 +53,8 @@ def run_on(host: Host) -> Any:
     """As much of a run as the restart of one host without a role takes."""
     restart = SimpleNamespace(deadline=timedelta(seconds=30), policy="when-needed", ignore_services=())
     nothing: Any = lambda *_: ()  # noqa: E731
-    estate = SimpleNamespace(restart=restart, dependencies_of=nothing, hosts_with=nothing, services_on=nothing)
+    asked = dict.fromkeys(("dependencies_of", "hosts_with", "services_on", "balancers_of"), nothing)
+    estate = SimpleNamespace(restart=restart, **asked)
     over = threading.Event()
     return SimpleNamespace(
         estate=estate, hosts={"web01": host}, sql={}, key="acme.CHG1", number=1, fence=1, called="acme",
