@@ -57,7 +57,7 @@ KILLED_AT: tuple[dict[str, str], ...] = (
 
 @pytest.mark.night
 def test_a_night_with_packages_that_is_killed_three_times(
-    start_lab: Callable[..., Any], run_flow: Callable[..., Any], tmp_path: Path
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any], prefect_harness: dict[str, str], tmp_path: Path
 ) -> None:
     """An MSI out of the bucket that is busy twice, an EXE by HTTPS whose child outlives it, EngageIP last: each once.
 
@@ -69,7 +69,8 @@ def test_a_night_with_packages_that_is_killed_three_times(
     nights = Nights(lab, tmp_path, change="CHG1")
     try:
         for at in KILLED_AT:
-            night = nights.command("patch", lab.estate, "--change", "CHG1", PREFECT_API_URL="")
+            # A server of its own would outlive it.
+            night = nights.command("patch", lab.estate, "--change", "CHG1", PREFECT_API_URL=prefect_harness["url"])
             night.until(lambda _, now, at=at: at.items() <= now.items(), str(at))
             night.process.kill()
             night.process.wait(10)
