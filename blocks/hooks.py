@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 
 import httpx
 
@@ -40,7 +41,11 @@ class HookCaller:
 
     def __init__(self, credentials: Mapping[str, object], hosts: Mapping[str, WindowsHost]) -> None:
         self._credentials, self._hosts = credentials, hosts
-        self._web = WebClient(proxies=True)
+
+    @cached_property
+    def _web(self) -> WebClient:
+        """Made when it is first needed: to read the authorities takes its time, and most estates have no hooks."""
+        return WebClient(proxies=True)
 
     def make(self, call: AnyCall, words: Mapping[str, str], deadline: float) -> str:
         """The answer as text, within ``deadline`` seconds; raises HookFailed."""

@@ -24,6 +24,7 @@ import json
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,15 +116,16 @@ class Operations(http.server.ThreadingHTTPServer):
             return refused.status, {"error": str(refused)}
 
 
-class _System:
+class _System(ABC):
     """One of the three: ``answer`` gets the path's parts behind the system's name."""
 
     def __init__(self, around: _Shared) -> None:
         self.around = around
         self.strike = around.faults.strike
 
+    @abstractmethod
     def answer(self, method: str, path: list[str], body: dict[str, Any]) -> Answer:
-        raise NotImplementedError
+        """Status and body; raises _Refused."""
 
 
 # The hypervisor -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from model.estate_file import Path
 from model.hints import did_you_mean, shown
+from model.hooks import WORD
 
 Found = Iterator[tuple[Path, str]]
 
@@ -20,7 +20,6 @@ CALLS = {
 }
 """The calls of each kind of hook, in the order in which they are made."""
 _UNTIL = {"until", "until_epoch", "minutes"}
-_WORD = re.compile(r"\{([A-Za-z_]+)\}")
 
 
 def _hooks(data: Any) -> Iterator[tuple[Path, dict[str, Any], str]]:
@@ -100,7 +99,7 @@ def _words_are_known_in_time(data: Any) -> Found:
             there.add("id")
         for field in ("http", "body", "command", "arguments", "expect"):
             for here, text in _texts(call.get(field), (*path, field)):
-                for word in _WORD.findall(text):
+                for word in WORD.findall(text):
                     if word == "id" and "id" not in there:
                         why = f"say id_at in {first}, which answers it" if path[-1] != first else "this call answers it"
                         yield here, f"{{id}} is not known here: {why}"

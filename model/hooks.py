@@ -41,12 +41,13 @@ WORDS = {
     "minutes": "the same in whole minutes from now",
     "id": "what the hook's first call has answered at id_at",
 }
-_WORD = re.compile(r"\{([A-Za-z_]+)\}")
+WORD = re.compile(r"\{([A-Za-z_]+)\}")
+"""A word in braces."""
 _LONGEST_ID = 200
 
 
 def _template(text: str) -> str:
-    for word in _WORD.findall(text):
+    for word in WORD.findall(text):
         if word not in WORDS:
             raise ValueError(f"there is no word {shown('{' + word + '}')} here{did_you_mean(word, WORDS)}")
     return text
@@ -54,7 +55,7 @@ def _template(text: str) -> str:
 
 def _hook_url(text: str) -> str:
     _template(text)
-    split_url(_WORD.sub("x", text))
+    split_url(WORD.sub("x", text))
     return text
 
 
@@ -336,7 +337,7 @@ def filled(text: str, words: Mapping[str, str], *, url: bool = False) -> str:
             return match[0]
         return quote(word, safe="") if url else word
 
-    return _WORD.sub(put, text)
+    return WORD.sub(put, text)
 
 
 def filled_body(value: JsonValue, words: Mapping[str, str]) -> JsonValue:

@@ -5,43 +5,34 @@ To drain and to undrain is the same twice as once: both are asked for again wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any
 
 from blocks.hooks import HookFailed
 from blocks.winrm.errors import HostError
-from model.hooks import BalancerHook, asked_section, id_in, misses
+from model.hooks import AnyCall, BalancerHook, asked_section, id_in
 from model.outcome import Problem, Stopped
 from model.records import CheckRecord, HookRecord
-from tasks.hooks import Asking, held_on, note, words_of
+from tasks.hooks import Asking, held_on, note, unproven, words_of
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
 from tasks.together import together
-
-_ONE_CALL = 30.0
 
 
 def drain(run: Run, host: str) -> None:
     """Have the balancers of ``host`` send it nobody, before it restarts; raises Stopped where one must and does not."""
     for hook in run.estate.balancers_of(host):
         note(run, [host], asked_section(hook), {"drained": datetime.now(UTC).isoformat()})
-        run.in_use.discard(host)
-        asking, failed = _drain(run, hook, host)
+        run.in_use.discard((host, hook.balancer))
+        asking = Asking(run, hook, "drained", "restart", host)
+        failed = _switch(asking, hook.drain, hook.drained)
         if failed:
             asking.give_up(failed)
-
-
-def _drain(run: Run, hook: BalancerHook, host: str) -> tuple[Asking, HookRecord | None]:
-    asking = Asking(run, hook, "drained", "restart", host)
-    try:
-        asking.id = id_in(hook.drain, asking.insist(hook.drain)) or ""
-        asking.prove(hook.drained)
-    except HookFailed as failed:
-        return asking, asking.failed(failed)
-    asking.done(f"{hook.balancer} sends it nobody any more")
-    return asking, None
+        else:
+            asking.done(f"{hook.balancer} sends it nobody any more")
 
 
 def undrain(run: Run, host: str) -> None:
@@ -50,39 +41,49 @@ def undrain(run: Run, host: str) -> None:
     Raises Stopped where one must take it and does not: the next node would be drained with nobody left to serve.
     """
     for hook in run.estate.balancers_of(host):
-        asking, failed = _undrain(run, hook, host, "restart")
+        asking = Asking(run, hook, "undrained", "restart", host)
+        failed = _give_back(asking, hook)
         if failed:
             asking.give_up(failed)  # bring_back tries again
 
 
-def _undrain(run: Run, hook: BalancerHook, host: str, stage: str) -> tuple[Asking, HookRecord | None]:
-    asking = Asking(run, hook, "undrained", stage, host)
+def _give_back(asking: Asking, hook: BalancerHook) -> HookRecord | None:
+    failed = _switch(asking, hook.undrain, hook.undrained)
+    if failed is None:
+        asking.done(f"{hook.balancer} sends it customers again")
+        asking.run.in_use.add((asking.subject, hook.balancer))
+    return failed
+
+
+def _switch(asking: Asking, call: AnyCall, proof: AnyCall) -> HookRecord | None:
+    """Ask until it is heard and proven; the record of the failure where it is not."""
     try:
-        asking.id = id_in(hook.undrain, asking.insist(hook.undrain)) or ""
-        asking.prove(hook.undrained)
+        asking.id = id_in(call, asking.insist(call)) or ""
+        asking.prove(proof)
     except HookFailed as failed:
-        return asking, asking.failed(failed)
-    asking.done(f"{hook.balancer} sends it customers again")
-    run.in_use.add(host)
-    return asking, None
+        return asking.failed(failed)
+    return None
 
 
-def undrain_all(run: Run, quiesces: Mapping[str, Mapping[str, Any]], closed: Iterable[str]) -> None:
+def undrain_all(run: Run, quiesces: Mapping[str, Mapping[str, Any]], closed: AbstractSet[str]) -> set[str]:
     """Give back every node that was drained, but for hosts with a site that stays closed: others serve better.
 
-    A balancer that does not take a node back is a check that failed. Raises TakenOver, and nothing else.
+    Answers the hosts that a balancer has not taken back, which is a check that failed. Raises TakenOver, and nothing else.
     """
-    left = set(closed)
+    left: set[str] = set()
 
     def again(host: str) -> None:
         for hook in run.estate.balancers_of(host):
-            if asked_section(hook) not in (quiesces[host].get("held") or {}) or host in run.in_use:
+            if asked_section(hook) not in (quiesces[host].get("held") or {}):
                 continue
-            if host in left:
+            if (host, hook.balancer) in run.in_use:
+                continue
+            if host in closed:
                 tell("bring back", host, f"it stays out of {hook.balancer}: a site of it stays closed")
                 continue
-            _, failed = _undrain(run, hook, host, "bring back")
+            failed = _give_back(Asking(run, hook, "undrained", "bring back", host), hook)
             if failed:
+                left.add(host)
                 run.journal.write(failed)
                 name = f"{hook.balancer} sends it customers"
                 record = CheckRecord(
@@ -91,6 +92,7 @@ def undrain_all(run: Run, quiesces: Mapping[str, Mapping[str, Any]], closed: Ite
                 run.journal.write(record)
 
     together(run, quiesces, again)
+    return left
 
 
 @step("look at the balancers of {host}")
@@ -104,7 +106,7 @@ def look(run: Run, host: str) -> None:
         words = words_of(run, host)
         try:
             ours = asked_section(hook) in held_on(run, host)
-            why = misses(hook.undrained, run.hooks.make(hook.undrained, words, _ONE_CALL), words)
+            why = unproven(run, hook.undrained, words)
         except (HookFailed, HostError) as failed:
             why, ours = str(failed), False
         if why and not ours and hook.severity == "must":

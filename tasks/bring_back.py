@@ -119,7 +119,7 @@ def undo(run: Run, *, patient: bool = False) -> BroughtBack:
         if patient:
             _await_services(run, held, deadline)
         _close(run, held, back)
-        if back.complete:
+        if back.complete and not back.left:
             silence.end_all(run, held)
     except TakenOver:
         return BroughtBack(left_to=run.lease_lost)
@@ -223,9 +223,6 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     if verdict.services is None or None in verdict.sites.values():
         _mark_reopening(run, held)
     _reopen(run, held, verdict, back)
-    balancers.undrain_all(
-        run, held, (host for host in held if any(what.endswith(f" on {host}") for what in back.closed))
-    )
     app = run.estate.engageip.host
     if verdict.services is None:
         _release_schedules(run, held, back)
@@ -233,6 +230,8 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     elif app in held and not _released(held[app]):
         back.stopped |= dict.fromkeys(run.estate.engageip.services, verdict.services)
         back.left |= set(held)
+    # Last: a balancer that does not answer keeps nothing else waiting.
+    back.left |= balancers.undrain_all(run, held, {host for (_, host), why in verdict.sites.items() if why is not None})
     return set()
 
 

@@ -139,6 +139,11 @@ def words_of(run: Run, host: str | None = None) -> dict[str, str]:
     return words if host is None else {**words, "host": host, "address": run.estate.hosts[host].address}
 
 
+def unproven(run: Run, proof: AnyCall, words: Mapping[str, str]) -> str | None:
+    """Why a proof does not answer as expected just now, None where it does; raises HookFailed."""
+    return misses(proof, run.hooks.make(proof, words, _ONE_CALL), words)
+
+
 def note(run: Run, hosts: Iterable[str], section: str, value: Mapping[str, str]) -> None:
     """Write it down on hosts; raises the first trouble, for what is not written down is not undone."""
 
@@ -153,8 +158,9 @@ def note(run: Run, hosts: Iterable[str], section: str, value: Mapping[str, str])
 
 
 def held_on(run: Run, host: str) -> dict[str, Any]:
-    """What the open quiesce of a host remembers."""
-    return (run.hosts[host].run("Get-QuiesceState")["quiesce"] or {}).get("held") or {}
+    """What the open quiesce of a host remembers; nothing where it is closed, for a night that is over holds nothing."""
+    quiesce = run.hosts[host].run("Get-QuiesceState")["quiesce"] or {}
+    return (quiesce.get("held") or {}) if quiesce.get("state") == "open" else {}
 
 
 def answer_in(hook: AnyHook, held: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -116,8 +116,8 @@ class Run:
         }
         self.web = WebClient()
         self.hooks = HookCaller(credentials, self.hosts)
-        self.in_use: set[str] = set()
-        """Nodes that this run has given back to their load balancers."""
+        self.in_use: set[tuple[str, str]] = set()
+        """Nodes that this run has given back, each with the load balancer."""
         self._turn = threading.Condition()
         self._acting = 0
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from blocks.hooks import HookFailed
-from model.hooks import SnapshotHook, asked_section, misses
+from model.hooks import SnapshotHook, asked_section
 from model.outcome import Stopped
-from tasks.hooks import Asking, answer_in, held_on, words_of
+from tasks.hooks import Asking, answer_in, held_on, unproven, words_of
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
-
-_ONE_CALL = 30.0
 
 
 @step("snapshot {host} by {hook.snapshot}")
@@ -63,6 +61,6 @@ def remind(run: Run, *, strict: bool) -> tuple[str, ...]:
 def _is_there(run: Run, hook: SnapshotHook, host: str, number: str) -> bool:
     words = {**words_of(run, host), "id": number}
     try:
-        return misses(hook.proof, run.hooks.make(hook.proof, words, _ONE_CALL), words) is None
+        return unproven(run, hook.proof, words) is None
     except HookFailed:
         return False  # that there is none is told by a 404, or an exit code

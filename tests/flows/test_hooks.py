@@ -145,8 +145,11 @@ def test_a_balancer_that_does_not_take_a_node_back_keeps_the_next_one_in_use(
     assert "the balancer's API is starting" in ran.message
     assert ("host.shutdown", "web02") not in trail(lab, "host.shutdown")
     assert any("check 'balancer sends it customers' failed" in problem for problem in ran.report["problems"])
+    assert trail(lab, "silence.ended") == [], "somebody is at work here still"
     lab.clear()
-    assert run_flow(patch_estate, estate=estate, change="CHG1").type == "COMPLETED"
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    assert ran.type == "COMPLETED", ran.message
+    assert ("begun", None, "adopted") in told(ran.report)
     assert_as_before(lab)
 
 
@@ -184,6 +187,8 @@ def test_a_rescue_gives_nodes_back_and_ends_the_silence(
     written = recover_directly(lab.estate)
     assert written.report.outcome.succeeded, written.report.outcome
     assert_as_before(lab)
+    events = [event for event, _ in trail(lab)]
+    assert events.index("node.active") > len(events) - 1 - events[::-1].index("service.start"), "services do not wait"
     assert run_flow(patch_estate, estate=lab.estate, change="CHG1").type == "COMPLETED"
     assert_as_before(lab)
 
