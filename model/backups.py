@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from model.parts import Part
+from model.parts import Part, by_first_field
 from model.words import BlockName, Bucket, Distinct, Duration, HostName, LocalPath, Prefix, SharePath
 
 
@@ -41,14 +41,8 @@ class S3Store(Part):
         return f"s3://{self.s3}/{self.prefix}"
 
 
-def _store_tag(value: object) -> str | None:
-    if isinstance(value, ShareStore) or (isinstance(value, dict) and "share" in value):
-        return "ShareStore"
-    return "S3Store" if isinstance(value, S3Store) or (isinstance(value, dict) and "s3" in value) else None
-
-
 Store = Annotated[
-    Annotated[ShareStore, Tag("ShareStore")] | Annotated[S3Store, Tag("S3Store")], Discriminator(_store_tag)
+    Annotated[ShareStore, Tag("ShareStore")] | Annotated[S3Store, Tag("S3Store")], by_first_field(ShareStore, S3Store)
 ]
 
 

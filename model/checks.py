@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from model.parts import Part
+from model.parts import Part, by_first_field
 from model.words import Duration, HostName, Label, Number, Query
 
 Severity = Literal["must", "should"]
@@ -21,7 +21,6 @@ _ON = Field(title="Host", description="The host to ask.", examples=["web01"])
 class HttpCheck(Part):
     """A page of a site answers, on every node, by the private check URL."""
 
-    KEY: ClassVar[str] = "http"
     http: Label = Field(title="Site", description="Name of the site under engageip.sites.", examples=["AdminPortal"])
     path: Label | None = Field(
         default=None,
@@ -44,7 +43,6 @@ class HttpCheck(Part):
 class ServiceCheck(Part):
     """A Windows service runs."""
 
-    KEY: ClassVar[str] = "service"
     service: Label = Field(title="Service", description="Name of the Windows service.", examples=["W3SVC"])
     on: HostName = _ON
     severity: Severity = Field(default="must", title="Severity", description=_SEVERITY, examples=["must"])
@@ -59,7 +57,6 @@ class ServiceCheck(Part):
 class SqlCheck(Part):
     """A query answers, and with the expected value where one is given."""
 
-    KEY: ClassVar[str] = "sql"
     sql: Query = Field(
         title="Query",
         description="A SELECT; the first column of its first row is compared.",
@@ -85,7 +82,6 @@ class SqlCheck(Part):
 class EventLogCheck(Part):
     """No new kinds of errors in an event log since before the patch."""
 
-    KEY: ClassVar[str] = "event_log"
     event_log: Label = Field(
         title="Event log", description="Channel of the Windows event log.", examples=["Application"]
     )
@@ -121,19 +117,12 @@ CHECKS: tuple[type[HttpCheck | ServiceCheck | SqlCheck | EventLogCheck], ...] = 
 )
 
 
-def _check_tag(value: object) -> str | None:
-    for kind in CHECKS:
-        if isinstance(value, kind) or (isinstance(value, dict) and kind.KEY in value):
-            return kind.__name__
-    return None
-
-
 Check = Annotated[
     Annotated[HttpCheck, Tag("HttpCheck")]
     | Annotated[ServiceCheck, Tag("ServiceCheck")]
     | Annotated[SqlCheck, Tag("SqlCheck")]
     | Annotated[EventLogCheck, Tag("EventLogCheck")],
-    Discriminator(_check_tag),
+    by_first_field(*CHECKS),
 ]
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, JsonValue, Tag
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Tag
 
 from model.checks import Severity
 from model.hints import did_you_mean, shown
-from model.parts import Part
+from model.parts import Part, by_first_field
 from model.words import (
     AnyPath,
     BlockName,
@@ -102,8 +102,6 @@ _ID_AT = Field(
 class HttpCall(Part):
     """A request over HTTP, made by this machine; an answer of 2xx is one."""
 
-    KEY: ClassVar[str] = "http"
-
     http: HookUrl = Field(
         title="URL",
         description="What is asked; with credentials by https only.",
@@ -132,8 +130,6 @@ class HttpCall(Part):
 class CommandCall(Part):
     """A program on this machine; exit code 0 is success, and what it prints is the answer."""
 
-    KEY: ClassVar[str] = "command"
-
     command: Annotated[tuple[Template, ...], Field(min_length=1)] = Field(
         title="Command",
         description="Program and arguments, each an entry of its own; no shell reads them.",
@@ -153,8 +149,6 @@ class CommandCall(Part):
 class PowerShellCall(Part):
     """A script of your own on a host, run there as the patching user; what it writes last is the answer."""
 
-    KEY: ClassVar[str] = "powershell"
-
     powershell: AnyPath = Field(
         title="Script", description="Path of the script as the host sees it.", examples=[r"C:\Ops\Set-Node.ps1"]
     )
@@ -170,23 +164,11 @@ class PowerShellCall(Part):
     id_at: Label | None = _ID_AT
 
 
-def _tag(*kinds: type[Any]) -> Callable[[object], str | None]:
-    """Tells mappings apart by their first key."""
-
-    def tag(value: object) -> str | None:
-        for kind in kinds:
-            if isinstance(value, kind) or (isinstance(value, dict) and kind.KEY in value):
-                return str(kind.__name__)
-        return None
-
-    return tag
-
-
 Call = Annotated[
     Annotated[HttpCall, Tag("HttpCall")]
     | Annotated[CommandCall, Tag("CommandCall")]
     | Annotated[PowerShellCall, Tag("PowerShellCall")],
-    Discriminator(_tag(HttpCall, CommandCall, PowerShellCall)),
+    by_first_field(HttpCall, CommandCall, PowerShellCall),
 ]
 
 _HTTP_EXAMPLE = {"http": "https://ops.acme.example/nodes/{host}", "at": "state", "expect": "drained"}
@@ -284,7 +266,7 @@ Hook = Annotated[
     Annotated[SnapshotHook, Tag("SnapshotHook")]
     | Annotated[SilenceHook, Tag("SilenceHook")]
     | Annotated[BalancerHook, Tag("BalancerHook")],
-    Discriminator(_tag(SnapshotHook, SilenceHook, BalancerHook)),
+    by_first_field(SnapshotHook, SilenceHook, BalancerHook),
 ]
 
 

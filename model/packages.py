@@ -7,11 +7,11 @@ already) and after (it went in); an exit code is only what an installer says.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from model.parts import Part
+from model.parts import Part, by_first_field
 from model.words import (
     BlockName,
     Distinct,
@@ -39,8 +39,6 @@ PackageRestart = Literal["auto", "always", "never"]
 class ProductProbe(Part):
     """The version under 'Apps and features': DisplayVersion of the uninstall registry."""
 
-    KEY: ClassVar[str] = "product"
-
     product: Label = Field(
         title="Product",
         description="Its name under 'Apps and features' (DisplayName), or its product code in braces.",
@@ -50,8 +48,6 @@ class ProductProbe(Part):
 
 class FileProbe(Part):
     """The version of a program's file, or one that stands in a text file."""
-
-    KEY: ClassVar[str] = "file"
 
     file: LocalPath = Field(
         title="File",
@@ -69,8 +65,6 @@ class FileProbe(Part):
 class RegistryProbe(Part):
     """A version that a product keeps in the registry."""
 
-    KEY: ClassVar[str] = "registry"
-
     registry: RegistryKey = Field(
         title="Registry key", description="The key below HKLM.", examples=[r"HKLM\SOFTWARE\Acme\Agent"]
     )
@@ -80,18 +74,11 @@ class RegistryProbe(Part):
 PROBES: tuple[type[ProductProbe | FileProbe | RegistryProbe], ...] = (ProductProbe, FileProbe, RegistryProbe)
 
 
-def _probe_tag(value: object) -> str | None:
-    for kind in PROBES:
-        if isinstance(value, kind) or (isinstance(value, dict) and kind.KEY in value):
-            return kind.__name__
-    return None
-
-
 Probe = Annotated[
     Annotated[ProductProbe, Tag("ProductProbe")]
     | Annotated[FileProbe, Tag("FileProbe")]
     | Annotated[RegistryProbe, Tag("RegistryProbe")],
-    Discriminator(_probe_tag),
+    by_first_field(*PROBES),
 ]
 
 

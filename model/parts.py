@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
 from model.words import (
     Address,
@@ -32,6 +32,18 @@ class Part(BaseModel):
     """A mapping of the estate file: frozen, and a misspelt field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def by_first_field(*kinds: type[Part]) -> Discriminator:
+    """Tells mappings of several kinds apart by the first field of each: ``http``, ``service``."""
+
+    def tag(value: object) -> str | None:
+        for kind in kinds:
+            if isinstance(value, kind) or (isinstance(value, dict) and next(iter(kind.model_fields)) in value):
+                return kind.__name__
+        return None
+
+    return Discriminator(tag)
 
 
 class Host(Part):
