@@ -29,6 +29,9 @@ class Disk:
             parts = [pure.drive[0].upper(), *pure.parts[1:]]
         else:
             raise ValueError(f"not an absolute Windows path: {windows!r}")
+        as_written = self.folder.joinpath(*parts)
+        if as_written.exists():
+            return as_written
         here = self.folder
         for part in parts:
             exact = here / part

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 FOLDER = Path(__file__).resolve().parent.parent / "powershell"
 BOOTSTRAP = "Invoke-Bootstrap.ps1"
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -27,49 +32,51 @@ class Script:
     text: str
     job: bool
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """What its ``param()`` block declares, in order."""
         return _parameters(self.text)
 
 
 class Shipped:
-    """Recognises what a client sends; the folder is read anew whenever a file in it changed."""
+    """Recognises what a client sends; the folder is read anew when something comes that is not known."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
-        self._stamp: tuple[tuple[str, int, int], ...] | None = None
         self._scripts: dict[str, Script] = {}
         self._bootstrap = ""
         self._library = ""
 
     def is_bootstrap(self, text: str) -> bool:
         """Whether ``text`` is the bootstrap; comment lines are stripped before it travels."""
-        self._read()
-        return bool(self._bootstrap) and without_comments(text) == self._bootstrap
+        sent = without_comments(text)
+        return self._known(lambda: sent == self._bootstrap) and bool(sent)
 
     def is_library(self, text: str) -> bool:
         """Whether ``text`` is all of ``lib/``, in the order of the files' names."""
-        self._read()
-        return _lines(text) == self._library
+        sent = _lines(text)
+        return self._known(lambda: sent == self._library)
 
     def script(self, text: str) -> Script | None:
         """The script with that text, whatever its line endings; None for any other."""
-        self._read()
-        return self._scripts.get(fingerprint(text))
+        sent = fingerprint(text)
+        return self._known(lambda: self._scripts.get(sent))
 
     def by_name(self, name: str) -> Script | None:
         """The script of that name."""
-        self._read()
-        return next((script for script in self._scripts.values() if script.name.casefold() == name.casefold()), None)
+        wanted = name.casefold()
+        return self._known(lambda: next((s for s in self._scripts.values() if s.name.casefold() == wanted), None))
+
+    def _known(self, look: Callable[[], Answer]) -> Answer:
+        found = look()
+        if not found:
+            self._read()
+            found = look()
+        return found
 
     def _read(self) -> None:
-        files = sorted(self._folder.rglob("*.ps1"))
-        stamp = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-        if stamp == self._stamp:
-            return
         library, scripts, bootstrap = [], {}, ""
-        for file in files:
+        for file in sorted(self._folder.rglob("*.ps1")):
             text = file.read_text(encoding="utf-8-sig")
             if file.name == BOOTSTRAP:
                 bootstrap = without_comments(text)
@@ -78,7 +85,6 @@ class Shipped:
             else:
                 scripts[fingerprint(text)] = Script(file.stem, text, job=file.parent.name == "jobs")
         self._bootstrap, self._library, self._scripts = bootstrap, _lines("\n".join(library)), scripts
-        self._stamp = stamp
 
 
 def fingerprint(text: str) -> str:
@@ -86,12 +92,14 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(_unix(text).encode()).hexdigest()
 
 
+@lru_cache(maxsize=8)
 def without_comments(text: str) -> str:
     """The text without what a sender may strip: block comments, comment lines, indentation and empty lines."""
     lines = (line.strip() for line in re.sub(r"<#.*?#>", "", _unix(text), flags=re.DOTALL).split("\n"))
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
+@lru_cache(maxsize=8)
 def _lines(text: str) -> str:
     return "\n".join(line.rstrip() for line in _unix(text).split("\n") if line.strip())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import os
 import shutil
@@ -12,13 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import kdc
 import pytest
+from lab_process import LabProcess
 from secret_search import CommandLines, SecretSearch
 from tsql import TsqlCheck
+from warm import Warm
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(
@@ -38,6 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """At its end every session checks the T-SQL that it has sent; its workers draw the same nights, past midnight too."""
     os.environ.setdefault("BILLPATCH_SEED", time.strftime("%Y%m%d"))
     config.pluginmanager.register(TsqlCheck(SHARED / "tools" / "sqlcheck"), "tsql-check")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not walk over Prefect a hundred times."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> list[str]:
@@ -93,6 +103,19 @@ def kerberos() -> None:
         if os.environ.get("BILLPATCH_REQUIRE_KERBEROS"):
             pytest.fail(f"{message}, and BILLPATCH_REQUIRE_KERBEROS is set")
         pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Where processes come from."""
+    with Warm() as parent:
+        yield parent
+
+
+@pytest.fixture(scope="session")
+def start_lab_process(warm: Warm) -> Callable[..., LabProcess]:
+    """Start ``python -m lab`` in a new folder: ``start_lab_process(folder, "--speed", "100")``."""
+    return partial(LabProcess, warm)
 
 
 def free_port() -> int:

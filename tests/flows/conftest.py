@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from lab_process import LabProcess
 from ruamel.yaml import YAML
 from secret_search import secrets_of
 
@@ -46,15 +45,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @dataclass
 class EmbeddedLab:
-    """A lab in its own process: its papers, its audit trail, its control API."""
+    """A lab in its own process: its audit trail, its control API."""
 
-    papers: dict[str, Any]
-    process: subprocess.Popen[str]
-    folder: Path
+    process: LabProcess
     disorderly: bool = False
     """Whether the test itself has restarted its servers in a wrong order."""
     seen: int = 0
     """Lines of the audit trail that tell of the rehearsal before the test."""
+
+    @property
+    def papers(self) -> dict[str, Any]:
+        """What it said at its start: the paths of its estate, credentials and audit trail, its control API."""
+        return self.process.papers
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps everything."""
+        return self.process.folder
 
     @property
     def estate(self) -> str:
@@ -129,7 +136,10 @@ class EmbeddedLab:
 
 @pytest.fixture
 def start_lab(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secrets_of_labs: dict[str, str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    secrets_of_labs: dict[str, str],
+    start_lab_process: Callable[..., LabProcess],
 ) -> Iterator[Callable[..., EmbeddedLab]]:
     """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers.
 
@@ -142,13 +152,8 @@ def start_lab(
         preset: str = "acme", speed: float = 100, faults: tuple[str, ...] = (), *more: str, rehearsed: bool = True
     ) -> EmbeddedLab:
         folder = tmp_path / f"lab{len(labs)}"
-        arguments = ["--dir", str(folder), "--preset", preset, "--speed", str(speed), "--until-stdin-closes", *more]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lab", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        papers = json.loads(process.stdout.readline())
-        lab = EmbeddedLab(papers, process, folder)
+        lab = EmbeddedLab(start_lab_process(folder, "--preset", preset, "--speed", str(speed), *more))
+        papers = lab.papers
         credentials = json.loads(Path(papers["credentials"]).read_text(encoding="utf-8"))
         secrets_of_labs.update({f"{name} of {folder}": text for name, text in secrets_of(credentials).items()})
         labs.append(lab)
@@ -170,12 +175,7 @@ def start_lab(
 
     yield start
     for lab in labs:
-        assert lab.process.stdin is not None
-        lab.process.stdin.close()
-        try:
-            lab.process.wait(20)
-        except subprocess.TimeoutExpired:
-            lab.process.kill()
+        lab.process.stop()
     for lab in labs:
         trail, estate = lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate)
         assert_promise_1(trail, estate)

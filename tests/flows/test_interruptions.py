@@ -123,13 +123,6 @@ def prefect(prefect_harness: dict[str, str]) -> Prefect:
     return Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
 
 
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    """Where processes come from."""
-    with Warm() as parent:
-        yield parent
-
-
 @pytest.fixture
 def nights(start_lab: Callable[..., Any], prefect: Prefect, warm: Warm, tmp_path: Path) -> Iterator[Nights]:
     """A lab, and processes over it."""

@@ -11,6 +11,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -132,11 +133,10 @@ class CommandLines:
 
     def _look(self) -> None:
         while not self._stop.wait(self._every):
-            for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self._seen.add(process.read_bytes())
-                except OSError:
-                    continue  # it has ended meanwhile
+            for process in Path("/proc").iterdir():
+                if process.name.isdecimal():
+                    with suppress(OSError):  # it may have ended meanwhile
+                        self._seen.add((process / "cmdline").read_bytes())
 
     def all(self) -> bytes:
         """All of them, one a line."""

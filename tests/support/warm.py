@@ -1,11 +1,12 @@
 """Processes that start in milliseconds: forked from one that has imported everything, and as mortal as any other.
 
-``python -m`` of a program with Prefect in it costs three seconds of a processor; scenarios that start a hundred of them
-would take five minutes longer. The parent has no threads, and no connections; a child has its own environment and log.
+``python -m`` of a program with Prefect in it costs two seconds of a processor, a lab one; scenarios that start three
+hundred of them would take five minutes longer. The parent has no threads, and no connections; a child has its own environment and log.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -14,10 +15,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-MODULES = ("flows.patch", "flows.recover", "billpatch", "prefect.flow_engine", "prefect.deployments", "report.screen")
+MODULES = (
+    "flows.check",
+    "flows.patch",
+    "flows.recover",
+    "billpatch",
+    "prefect.flow_engine",
+    "prefect.deployments",
+    "report.screen",
+    "lab.estate",
+)
 
 
 class Child:
@@ -71,9 +82,30 @@ class Warm:
         self._process.stdin.close()
         self._process.wait(10)
 
-    def run(self, arguments: list[str], environment: dict[str, str], log: Path) -> Child:
-        """``python -m`` of these arguments, its output in ``log``."""
-        return Child(self, self.ask(run=arguments, environment=environment, log=str(log)))
+    def run(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        errors: Path | None = None,
+        stdin: Path | None = None,
+    ) -> Child:
+        """``python -m`` of these arguments, its output in ``log``; its errors too, where they have no file of their own.
+
+        ``stdin`` may be a named pipe: the program begins when somebody has opened its other end.
+        """
+        files = {"stdin": str(stdin or os.devnull), "log": str(log), "errors": str(errors or log)}
+        return Child(self, self.ask(run=arguments, environment=dict(environment), **files))
+
+    def finish(
+        self, arguments: list[str], environment: Mapping[str, str], folder: Path, timeout: float = 180
+    ) -> subprocess.CompletedProcess[str]:
+        """``python -m`` of these arguments to its end, as subprocess.run does it; ``folder`` is for its output."""
+        name = f"{time.monotonic_ns()}"
+        log, errors = folder / f"{name}.out", folder / f"{name}.err"
+        code = self.run(arguments, environment, log, errors=errors).wait(timeout)
+        return subprocess.CompletedProcess(arguments, code, log.read_text("utf-8"), errors.read_text("utf-8"))
 
     def ask(self, **order: Any) -> Any:
         """Send an order to the parent, and read its answer."""
@@ -87,6 +119,8 @@ class Warm:
 def _serve() -> None:
     for module in MODULES:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
     codes: dict[int, int] = {}
     for line in sys.stdin:
         order = json.loads(line)
@@ -108,9 +142,11 @@ def _serve() -> None:
 
 def _become(order: dict[str, Any]) -> NoReturn:
     """Turn this fresh process into the program that was asked for."""
-    nothing, log = os.open(os.devnull, os.O_RDONLY), os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for descriptor, source in ((0, nothing), (1, log), (2, log)):
-        os.dup2(source, descriptor)
+    writing = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    for descriptor, (file, how) in enumerate(
+        ((order["stdin"], os.O_RDONLY), (order["log"], writing), (order["errors"], writing))
+    ):
+        os.dup2(os.open(file, how), descriptor)
     os.environ.clear()
     os.environ.update(order["environment"])
     import prefect.context
