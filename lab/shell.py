@@ -24,6 +24,13 @@ INVALID_JSON = "System.ArgumentException,Microsoft.PowerShell.Commands.ConvertFr
 # One call of a program, without anything that PowerShell would interpret: what Ansible's raw module sends.
 _NATIVE = re.compile(r"(hostname|whoami|ping)(?:\.exe)?( [\w.\- ]*)?", re.IGNORECASE)
 
+OUT_OF_MEMORY = (
+    "The paging file is too small for this operation to complete",
+    "System.ComponentModel.Win32Exception",
+    "System.ComponentModel.Win32Exception",
+    -2147023441,
+)
+"""What a process is told whose shell has used up MaxMemoryPerShellMB."""
 COR_E_SYSTEM = -2146233087
 E_INVALIDARG = -2147024809
 
@@ -77,6 +84,7 @@ class CommandShell:
         try:
             request = _read_request(stdin)
             name = request.get("name")
+            self._need_memory()
             script = self._recognise(request)
             parameters = bind(script, request.get("parameters") or {})
             self._host.event("script.run", effect=False, script=script.name)
@@ -89,6 +97,10 @@ class CommandShell:
             self._host.event("lab.bug", effect=False, script=name, traceback=traceback.format_exc())
             bug = ScriptFailure(f"a bug of the lab: {failure!r}", "LabBug", f"Lab.{type(failure).__name__}")
             return {"ok": False, "error": bug.error(name)}, 1
+
+    def _need_memory(self) -> None:
+        if self._host.faults.strike("winrm.out_of_memory", self._host.name) is not None:
+            raise ScriptFailure(*OUT_OF_MEMORY)
 
     def _recognise(self, request: dict[str, Any]) -> Script:
         name = request.get("name")

@@ -184,6 +184,13 @@ class UpdateRecord(Record):
         return self.kb or names.get(self.kind, "-")
 
 
+class Caution(Record):
+    """What preflight saw on a host that does not stop the night, and that people should know."""
+
+    host: str
+    text: str
+
+
 class LaterUpdate(Record):
     """An update that policy would admit, and that appeared only after the list was frozen: it waits for the next review."""
 

@@ -68,6 +68,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "quiesces": [_quiesce(record) for record in report.quiesces],
         "backups": [_saved(saved) for saved in report.backups],
         "not_in_backup": list(NOT_IN_BACKUP),
+        "cautions": [caution.model_dump(mode="json") for caution in report.cautions],
         "updates": [_update(record) for record in report.all_updates],
         "updates_later": [_later(record) for record in report.later],
         "restarts": [_restart(record) for record in report.restarts],

@@ -14,6 +14,7 @@ from model.keys import RunKey
 from model.plan import Plan
 from model.records import (
     BackupRecord,
+    Caution,
     CheckRecord,
     HookRecord,
     LaterUpdate,
@@ -109,6 +110,8 @@ class Report:
     stores: tuple[str, ...]
     later: tuple[LaterUpdate, ...] = ()
     """Updates that appeared after the list was frozen: they wait for the next review."""
+    cautions: tuple[Caution, ...] = ()
+    """What preflight saw on the hosts that did not stop the night."""
     hooks: tuple[HookRecord, ...] = ()
     """What the systems around the estate were asked for, in that order."""
 
@@ -143,6 +146,7 @@ class Report:
             steps=tuple(sorted(records.of(StepRecord), key=lambda s: s.started)),
             stores=tuple(store.name for store in estate.backup.stores),
             later=tuple(records.of(LaterUpdate)),
+            cautions=tuple(records.of(Caution)),
             hooks=tuple(sorted(records.of(HookRecord), key=lambda hook: hook.started)),
         )
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from blocks.web import WebError
 from blocks.winrm.errors import HostError
 from model.estate import MssqlPatch
+from model.night_risks import NightRisks, cautions, refused
 from model.outcome import Problem, Stopped
 from model.preflight import estate_problems, host_problems, sql_problems
-from model.records import HostFacts
+from model.records import Caution, HostFacts
 from model.sql.applicability import missing, patches_of_host, shared_with
 from model.sql.facts import SqlFacts
 from model.verdicts import judge_http
@@ -27,6 +28,7 @@ def look_at_host(run: Run, host: str) -> HostFacts:
     if host in run.estate.hosts_with("iis"):
         services += ["W3SVC", "WAS"]
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=services))
+    run.risks[host] = NightRisks.of(run.hosts[host].run("Get-NightRisks"))
     if host in run.sql:
         run.setup[host] = setup_facts(run, host)
     return facts
@@ -83,6 +85,11 @@ def judge(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]
         *(problem for facts in hosts for problem in host_problems(run.estate, facts, datetime.now(UTC))),
         *(problem for host, facts in instances for problem in sql_problems(run.estate, host, facts)),
     ]
+    for seen in hosts:
+        found += refused(seen.host, run.risks[seen.host])
+        for text in cautions(seen, run.risks[seen.host]):
+            run.journal.write(Caution(host=seen.host, text=text))
+            tell("preflight", seen.host, f"take care: {text}")
     for host, facts in instances:
         found += _judge_patches(run, host, facts) if host in run.setup else ()
     if unanswered or found:

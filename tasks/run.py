@@ -33,6 +33,7 @@ from model.estate import Estate, EstateFaults, MssqlPatch, S3Store, ShareStore, 
 from model.journal import Journal
 from model.keys import RunKey
 from model.lease import Holder
+from model.night_risks import NightRisks
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
 from model.scan import Build
@@ -85,6 +86,8 @@ class Run:
         """The build of Windows that each host had when it was last judged: what a cumulative update must raise."""
         self.setup: dict[str, SetupFacts] = {}
         """What SQL Server's setup has left on each host of it, as preflight found it."""
+        self.risks: dict[str, NightRisks] = {}
+        """What could disturb the night on each host, as preflight found it."""
         self.notes: dict[str, str] = {}
         """What the plan tells of a package besides itself, by its name."""
         self.poll = float(os.environ.get(POLL_VARIABLE, "5"))

@@ -137,6 +137,14 @@ _OURS = "System.InvalidOperationException"
 """What New-Failure of the scripts throws; of Windows' own errors the id names the command too, after a comma."""
 
 
+COMMITMENT_LIMIT = 0x800705AF
+"""'The paging file is too small for this operation to complete': what a shell that has used up its memory is told."""
+MEMORY = (
+    "The shell's memory is used up, not the disk: raise MaxMemoryPerShellMB (winrm get winrm/config/winrs; 1024 unless "
+    "set), or see what else fills this host's memory."
+)
+
+
 class ScriptFailed(HostError):
     """The script ran and ended with an error of its own.
 
@@ -161,9 +169,10 @@ class ScriptFailed(HostError):
             # Worded by the script itself, for people: where it stood and the code of its class tell them nothing.
             super().__init__(host, message.rstrip(". "))
             return
+        fix = MEMORY if hresult is not None and hresult & 0xFFFFFFFF == COMMITMENT_LIMIT else ""
         place = f" at line {line}" if line else ""
         code = f" (0x{hresult & 0xFFFFFFFF:08X})" if hresult else ""
-        super().__init__(host, f"{script} failed{place}: {message.rstrip('. ')}{code}")
+        super().__init__(host, f"{script} failed{place}: {message.rstrip('. ')}{code}", fix)
 
 
 class DeadlineExceeded(HostError):

@@ -41,6 +41,12 @@ from blocks.winrm.refusals import LOGIN, REFUSALS, chain, refusal
 SHELL_NOT_FOUND = 2150858843
 OPERATION_TIMED_OUT = 2150858793
 ACCESS_DENIED = 5
+FILTERED = (
+    f"{LOGIN} A local administrator other than the built-in one has no administrator's rights over the network while "
+    r"LocalAccountTokenFilterPolicy (HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System) is not 1: "
+    "set it, or use a domain account."
+)
+"""The password is right, and the token that the account gets is not an administrator's."""
 BUSY = 170
 QUOTAS = {
     2150859173: "the user has as many shells open as the host allows (MaxShellsPerUser)",
@@ -99,7 +105,7 @@ def _fault(host: str, error: WSManFaultError) -> HostError:
     if SHELL_NOT_FOUND in codes:
         return SessionLost(host, f"the shell is gone: {text}", "It ended by a reboot or by lying idle.", codes=codes)
     if ACCESS_DENIED in codes:
-        return AuthenticationFailed(host, f"access is denied: {text}", LOGIN, codes=codes)
+        return AuthenticationFailed(host, f"access is denied: {text}", FILTERED, codes=codes)
     return ProtocolBroken(host, f"WinRM refuses: {text}", "Look the code up (winrm helpmsg CODE).", codes=codes)
 
 

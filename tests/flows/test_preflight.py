@@ -82,6 +82,35 @@ def test_what_is_not_built_yet_is_refused_by_name(refused: Refused) -> None:
 
 
 @pytest.mark.slow
+def test_what_could_disturb_the_night_is_named_beforehand(refused: Refused, run_flow: Callable[..., Any]) -> None:
+    """A start that waits for a PIN is refused; other patchers, a pending restart, people who are logged on are told."""
+    volume = {"DriveLetter": "C:", "ProtectionStatus": 1, "KeyProtectors": {"3": ["{r}"], "4": ["{p}"]}}
+    refused.edit_host("web01", "cim.json", lambda cim: cim.update(Win32_EncryptableVolume=[volume]))
+    (told,) = refused.problems()
+    assert told.startswith("web01: BitLocker asks for a PIN or a password at each start")
+
+    volume["ProtectionStatus"] = 0  # suspended, as the message says
+    refused.edit_host("web01", "cim.json", lambda cim: cim.update(Win32_EncryptableVolume=[volume]))
+    client = {"CcmExec": {"status": "Running", "start": "Automatic"}}
+    refused.edit_host("web01", "services.json", lambda services: services.update(client))
+    lines = {"lines": [">jdoe                  rdp-tcp#2           2  Active          .  11/25/2026 1:02 AM"]}
+    (refused.lab.folder / "hosts" / "sql01" / "sessions.json").write_text(json.dumps(lines), encoding="utf-8")
+    heard: list[Progress] = []
+    end = subscribe(heard.append)
+    ran = run_flow(patch_estate, estate=str(refused.estate), dry_run=True)
+    end()
+    assert ran.type == "COMPLETED", ran.message
+    cautions = [f"{each['host']}: {each['text']}" for each in ran.report["cautions"]]
+    assert cautions == [
+        "sql01: jdoe is logged on: a restart ends the session.",
+        "web01: Configuration Manager's client is installed: see that nothing else patches this host in the window.",
+    ]
+    assert [
+        f"{each.subject}: {each.message}".replace("take care: ", "") for each in heard if "take care" in each.message
+    ] == cautions
+
+
+@pytest.mark.slow
 def test_what_is_missing_is_refused_by_name(refused: Refused) -> None:
     """A service, a database, a check URL that nobody answers, a site that answers errors: one message names them all."""
     refused.edit("- EngageIP Job Service", "- EngageIP Jobs Service")

@@ -314,6 +314,17 @@ def test_a_missing_mandatory_parameter_is_named(machine: Any) -> None:
     assert json.loads(out)["error"]["message"].endswith("missing mandatory parameters: intent.")
 
 
+def test_a_shell_without_memory_speaks_of_the_paging_file(machine: Any) -> None:
+    """Nothing of the script has run."""
+    machine.fault("winrm.out_of_memory")
+    document = _document("Get-PatchJob", parameters={"id": "x"})
+    out, _, code = machine.session().run("powershell", *ARGUMENTS, _bootstrap(), stdin=document)
+    error = json.loads(out)["error"]
+    assert (code, error["hresult"] & 0xFFFFFFFF) == (1, 0x800705AF)
+    assert error["message"].startswith("The paging file is too small")
+    assert not machine.events("script.run")
+
+
 def test_foreign_powershell_is_refused_in_clixml(machine: Any) -> None:
     """Only the bootstrap runs; the refusal comes as powershell.exe writes errors, and the audit trail keeps the text."""
     out, err, code = machine.session().run("powershell", *ARGUMENTS, _encoded("Get-Process"))

@@ -13,6 +13,7 @@ from model.keys import RunKey
 from model.plan import Plan, PlanStep, Refusal
 from model.records import (
     BackupRecord,
+    Caution,
     CheckRecord,
     HookRecord,
     LaterUpdate,
@@ -347,6 +348,7 @@ def _nasty(estate: Estate, key: RunKey) -> Report:
             verified_by=NASTY,
         )
     )
+    journal.write(Caution(host=NASTY, text=NASTY))
     journal.write(LaterUpdate(host=NASTY, update=NASTY, kb=NASTY, title=NASTY, round=1))
     journal.write(RestartRecord(host=NASTY, asked=at(6), waited_for=(NASTY, NASTY), remark=NASTY))
     journal.write(CheckRecord(name=NASTY, host=NASTY, severity="must", status="failed", detail=NASTY, site=NASTY))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from markdown_it import MarkdownIt
 
 from model.maintenance import MAINTENANCE_MARKER
-from model.records import LaterUpdate
+from model.records import Caution, LaterUpdate
 from report.document import SCHEMA
 from report.render import as_json, html, markdown
 from report.summary import NOT_IN_BACKUP, Report
@@ -169,7 +169,7 @@ def test_the_document_is_json_with_stable_keys(any_report: Report) -> None:
         "schema", "estate", "run_key", "occasion", "attempt", "timezone", "started", "ended", "seconds",
         "flow_run_url", "verdict", "succeeded", "headline", "up", "down", "changed", "problems", "next_command",
         "way_back",
-        "totals", "plan", "quiesces", "backups", "not_in_backup", "updates", "updates_later", "restarts",
+        "totals", "plan", "quiesces", "backups", "not_in_backup", "cautions", "updates", "updates_later", "restarts",
         "checks", "hooks", "steps",
     ]  # fmt: skip
 
@@ -217,6 +217,17 @@ def test_what_appeared_later_is_told_everywhere(good: Report) -> None:
         {"host": "web01", "update": "u", "revision": 1, "kb": "KB5036899", "title": later.title, "round": 2}
     ]
     assert "Appeared later" not in words(good) + read(good)
+
+
+def test_what_was_seen_beforehand_is_told_everywhere(good: Report) -> None:
+    """Whoever wonders in the morning why a host was restarted twice finds the other patcher's name."""
+    caution = Caution(host="web01", text="Configuration Manager's client <b> is installed")
+    report = dataclasses.replace(good, cautions=(caution,))
+    for text in (words(report), read(report)):
+        assert "Seen beforehand" in text
+        assert "web01: Configuration Manager's client <b> is installed" in text
+    assert as_json(report)["cautions"] == [{"host": "web01", "text": caution.text}]
+    assert "Seen beforehand" not in words(good) + read(good)
 
 
 def test_an_update_that_was_not_come_to_is_unsettled(good: Report) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from model.records import LaterUpdate
+from model.records import Caution, LaterUpdate
 from report.screen import summary
 from report.summary import Report
 
@@ -91,6 +91,13 @@ def test_no_colour_where_none_is_wanted(good: Report, monkeypatch: pytest.Monkey
     pipe = Console(file=io.StringIO(), width=80, height=24, force_terminal=False)
     pipe.print(summary(good))
     assert "\x1b" not in pipe.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_was_seen_beforehand_has_a_line(good: Report) -> None:
+    """Where there is room for it: it asks nobody for anything tonight."""
+    caution = Caution(host="web01", text="jdoe is logged on: a restart ends the session.")
+    lines = shown(dataclasses.replace(good, cautions=(caution,)), 100, 40)
+    assert any("Take care" in line and "web01: jdoe is logged on" in line for line in lines)
 
 
 def test_what_appeared_later_stands_below_what_was_installed(good: Report) -> None:

@@ -249,6 +249,26 @@ def test_fault_codes(machine: Any, host: WindowsHost, code: int, kind: type[Host
     assert host.run(SCRIPT) == {"echo": {}}
 
 
+def test_a_local_administrator_with_a_filtered_token(machine: Any, host: WindowsHost) -> None:
+    """Its password is right, and everything is denied: the policy that does it is named."""
+    machine.fault("winrm.fault", times=None, code=5, action="Create", text="Access is denied. ")
+    error = failing(host)
+    assert isinstance(error, AuthenticationFailed)
+    assert "LocalAccountTokenFilterPolicy" in error.fix
+
+
+def test_a_shell_that_has_used_up_its_memory(machine: Any, host: WindowsHost) -> None:
+    """Windows speaks of the paging file; the setting that it comes from is named."""
+    machine.script = lambda *_: (
+        b'{"ok":false,"error":{"type":"System.ComponentModel.Win32Exception","message":"The paging file is too small for '
+        b'this operation to complete","hresult":-2147023441,"script":"Get-HostFacts","line":1,"id":"X"}}'
+    )
+    error = failing(host)
+    assert isinstance(error, ScriptFailed)
+    assert "The paging file is too small" in error.cause
+    assert "MaxMemoryPerShellMB" in error.fix
+
+
 @pytest.mark.parametrize(
     ("action", "ran", "unknown"),
     [("Create", 0, False), ("Command", 0, False), ("Send", 1, True), ("Receive", 1, True)],
