@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-from warm import Warm
 
 from lab.spec import PRESETS
 
@@ -38,21 +37,21 @@ checks: [{http: AdminPortal}]
 """
 
 
-Billpatch = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def billpatch(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Billpatch:
-    """Run it as a user does, with its output going where no terminal is."""
-    folder = tmp_path_factory.mktemp("said")
-
-    def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        done = warm.finish(["billpatch", *arguments], {**os.environ, **(environment or {})}, folder)
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr
-        assert "\x1b" not in done.stdout + done.stderr, "colours belong on a terminal"
-        return done
-
-    return run
+def billpatch(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it as a user does, with its output going into a pipe."""
+    command = [sys.executable, "-m", "billpatch", *arguments]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr, "colours belong on a terminal"
+    return done
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def over_prefect(prefect_harness: dict[str, str], monkeypatch: pytest.MonkeyPatc
 # Without a lab -------------------------------------------------------------------------------------------------------
 
 
-def test_the_help_fits_and_tells_the_exit_codes(billpatch: Billpatch) -> None:
+def test_the_help_fits_and_tells_the_exit_codes() -> None:
     """Every command has a whole sentence in 80 columns."""
     done = billpatch("--help", environment={"COLUMNS": "80"})
     assert done.returncode == 0
@@ -87,7 +86,7 @@ def test_the_help_fits_and_tells_the_exit_codes(billpatch: Billpatch) -> None:
         (["ui", "--port", "70000"], "--port"),
     ],
 )
-def test_a_wrong_command_line_is_told(arguments: list[str], told: str, billpatch: Billpatch) -> None:
+def test_a_wrong_command_line_is_told(arguments: list[str], told: str) -> None:
     """With exit code 2, and what would be right."""
     done = billpatch(*arguments)
     assert done.returncode == 2
@@ -95,7 +94,7 @@ def test_a_wrong_command_line_is_told(arguments: list[str], told: str, billpatch
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
-def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path, billpatch: Billpatch) -> None:
+def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path) -> None:
     """Six faults are six lines, at once, without a Prefect server and without asking any host."""
     file = tmp_path / "acme.yaml"
     file.write_text(SIX_FAULTS, encoding="utf-8")
@@ -113,7 +112,7 @@ def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path, billpa
     ]
 
 
-def test_faults_are_data_for_a_program(tmp_path: Path, billpatch: Billpatch) -> None:
+def test_faults_are_data_for_a_program(tmp_path: Path) -> None:
     """With --json they stand on stdout."""
     file = tmp_path / "acme.yaml"
     file.write_text(SIX_FAULTS, encoding="utf-8")
@@ -123,7 +122,7 @@ def test_faults_are_data_for_a_program(tmp_path: Path, billpatch: Billpatch) -> 
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
-def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path, billpatch: Billpatch) -> None:
+def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path) -> None:
     """With the estates that are known, or with what is to be set."""
     (tmp_path / "acme-billing.yaml").touch()
     known = billpatch(command, "acme", environment={"PREFECT_API_URL": "", "BILLPATCH_ESTATES": str(tmp_path)})
@@ -135,7 +134,7 @@ def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path, bill
     assert "BILLPATCH_ESTATES names no folder, and no Prefect API is set" in nowhere.stderr
 
 
-def test_a_prefect_server_that_is_away_is_told_in_seconds(tmp_path: Path, billpatch: Billpatch) -> None:
+def test_a_prefect_server_that_is_away_is_told_in_seconds(tmp_path: Path) -> None:
     """With its address, what to do, and which command needs none."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -147,7 +146,7 @@ def test_a_prefect_server_that_is_away_is_told_in_seconds(tmp_path: Path, billpa
     assert time.monotonic() - started < 30
 
 
-def test_what_cannot_be_started_is_told(tmp_path: Path, billpatch: Billpatch) -> None:
+def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:
     """A port that is taken, a folder of somebody's own, a fault that cannot be read: the cause and the way out."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -172,7 +171,7 @@ def test_what_cannot_be_started_is_told(tmp_path: Path, billpatch: Billpatch) ->
 
 @pytest.mark.night
 @pytest.mark.usefixtures("over_prefect")
-def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., Any], billpatch: Billpatch) -> None:
+def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., Any]) -> None:
     """check, plan and a dry run leave no effect in the audit trail; after a night the plan knows how old its scans are."""
     lab = start_lab()
     before = lab.audit()
@@ -208,7 +207,7 @@ def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., A
 
 @pytest.mark.night
 @pytest.mark.usefixtures("over_prefect")
-def test_what_is_wrong_outside_is_told(start_lab: Callable[..., Any], billpatch: Billpatch) -> None:
+def test_what_is_wrong_outside_is_told(start_lab: Callable[..., Any]) -> None:
     """Missing credentials, refused ones, and hosts that do not answer: each by name, all at once."""
     lab = start_lab()
     without = billpatch("check", lab.estate, environment={"BILLPATCH_CREDENTIALS": ""})
@@ -252,7 +251,7 @@ def test_ctrl_c_brings_the_estate_back(start_lab: Callable[..., Any]) -> None:
 
 @pytest.mark.night
 @pytest.mark.timeout(400)
-def test_the_demo_shows_a_night_and_leaves_nothing_running(tmp_path: Path, billpatch: Billpatch) -> None:
+def test_the_demo_shows_a_night_and_leaves_nothing_running(tmp_path: Path) -> None:
     """One command: lab, server, night, report, within two minutes; afterwards no process of it is left."""
     started = time.monotonic()
     done = billpatch("demo", environment={"BILLPATCH_STATE": str(tmp_path), "COLUMNS": "160"})
@@ -265,7 +264,7 @@ def test_the_demo_shows_a_night_and_leaves_nothing_running(tmp_path: Path, billp
 
 @pytest.mark.night
 @pytest.mark.timeout(400)
-def test_the_ui_runs_what_its_form_starts(tmp_path: Path, billpatch: Billpatch) -> None:
+def test_the_ui_runs_what_its_form_starts(tmp_path: Path) -> None:
     """As ``make ui``: a run that is started through the API, as the form does, ends well; Ctrl-C ends everything."""
     command = [sys.executable, "-m", "billpatch", "ui", "--port", "0", "--speed", "100"]
     environment = os.environ | {"BILLPATCH_STATE": str(tmp_path)}

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 MODULES = (
-    "flows.check",
     "flows.patch",
     "flows.recover",
     "billpatch",
@@ -88,24 +87,14 @@ class Warm:
         environment: Mapping[str, str],
         log: Path,
         *,
-        errors: Path | None = None,
         stdin: Path | None = None,
     ) -> Child:
-        """``python -m`` of these arguments, its output in ``log``; its errors too, where they have no file of their own.
+        """``python -m`` of these arguments, its output in ``log``.
 
         ``stdin`` may be a named pipe: the program begins when somebody has opened its other end.
         """
-        files = {"stdin": str(stdin or os.devnull), "log": str(log), "errors": str(errors or log)}
+        files = {"stdin": str(stdin or os.devnull), "log": str(log)}
         return Child(self, self.ask(run=arguments, environment=dict(environment), **files))
-
-    def finish(
-        self, arguments: list[str], environment: Mapping[str, str], folder: Path, timeout: float = 180
-    ) -> subprocess.CompletedProcess[str]:
-        """``python -m`` of these arguments to its end, as subprocess.run does it; ``folder`` is for its output."""
-        name = f"{time.monotonic_ns()}"
-        log, errors = folder / f"{name}.out", folder / f"{name}.err"
-        code = self.run(arguments, environment, log, errors=errors).wait(timeout)
-        return subprocess.CompletedProcess(arguments, code, log.read_text("utf-8"), errors.read_text("utf-8"))
 
     def ask(self, **order: Any) -> Any:
         """Send an order to the parent, and read its answer."""
@@ -142,11 +131,9 @@ def _serve() -> None:
 
 def _become(order: dict[str, Any]) -> NoReturn:
     """Turn this fresh process into the program that was asked for."""
-    writing = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    for descriptor, (file, how) in enumerate(
-        ((order["stdin"], os.O_RDONLY), (order["log"], writing), (order["errors"], writing))
-    ):
-        os.dup2(os.open(file, how), descriptor)
+    stdin, log = os.open(order["stdin"], os.O_RDONLY), os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor, source in ((0, stdin), (1, log), (2, log)):
+        os.dup2(source, descriptor)
     os.environ.clear()
     os.environ.update(order["environment"])
     import prefect.context
