@@ -71,15 +71,20 @@ def check(
 
 
 @app.command()
-def plan(estate: Estate, as_json: Json = False) -> None:
+def plan(
+    estate: Estate,
+    scan: Annotated[bool, typer.Option("--scan", help="Ask each host for its updates first (a job on it).")] = False,
+    as_json: Json = False,
+) -> None:
     """Print what patching would do, in order; touches nothing.
 
-    What is to be installed comes from the last scan on each host; how old that is stands at the end.
+    What is to be installed comes from the last scan on each host; how old that is stands at the end. --scan makes a
+    new one first: that changes nothing, but holds the estate while it runs.
     """
     _ready(estate, as_json)
     from flows.plan import plan_estate
 
-    foreseen = _looked(plan_estate, estate, as_json).result()
+    foreseen = _looked(plan_estate, estate, as_json, scan=scan).result()
     _print(foreseen.lines(), foreseen.as_json(), as_json)
 
 

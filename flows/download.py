@@ -6,9 +6,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.aside import aside
 from flows.form import EstateName
 from model.outcome import Stopped
-from tasks import download, lease, review
+from tasks import download, review
 from tasks.run import Run, open_run
 from tasks.step import gather, settle
 
@@ -25,16 +26,8 @@ def download_updates(estate: EstateName) -> State[tuple[str, ...]]:
     try:
         with open_run(estate) as run:
             download.must_be_of_use(run)
-            download.must_be_open(run)
-            # A key of its own: it goes on with no other run, and no other goes on with it.
-            run.named = True
-            settle("lease", [lease.take.submit(run)])
-            try:
-                lease.keep_alive(run)
+            with aside(run):
                 done = fetch(run)
-            finally:
-                run.end_work()
-                lease.give_back(run, finished=True)
     except Stopped as stopped:
         return Failed(message=str(stopped), data=stopped)
     ready = tuple(f"{each.host}: {title}" for each in done for title in each.ready)
