@@ -80,8 +80,8 @@ class EmbeddedLab:
 
     def audit(self, *events: str, effects_only: bool = True) -> list[dict[str, Any]]:
         """What the audit trail says, oldest first; of these events where any are named."""
-        lines = Path(self.papers["audit"]).read_text(encoding="utf-8").splitlines()
-        trail = [json.loads(line) for line in lines[self.seen :]]
+        whole, _, _ = Path(self.papers["audit"]).read_text(encoding="utf-8").rpartition("\n")  # the lab may be writing
+        trail = [json.loads(line) for line in whole.splitlines()[self.seen :]]
         return [
             each for each in trail if (not events or each["event"] in events) and (each["effect"] or not effects_only)
         ]
