@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from pydantic import field_validator
-
 from model.reboot import pending_verdict
 from model.records import Answer, HostFacts
 
@@ -23,11 +21,6 @@ class SystemVolume(Answer):
     protection: int
     """0 off or suspended, 1 on, 2 unknown (locked)."""
     protectors: tuple[int, ...] = ()
-
-    @field_validator("protectors", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: Any) -> Any:
-        return () if value is None else value
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -50,11 +43,6 @@ class NightRisks(Answer):
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """The risks in the answer of the script."""
         return cls.model_validate(answer)
-
-    @field_validator("sessions", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: Any) -> Any:
-        return () if value is None else value
 
     @property
     def logged_on(self) -> tuple[str, ...]:

@@ -24,7 +24,9 @@ try {
         # Of the ten types: the TPM alone 1, a startup key 2 and 5, a PIN 4 and 6, a password 8, the network 9.
         $protectors = @(foreach ($type in 1, 2, 4, 5, 6, 8, 9) {
                 $answer = Invoke-CimMethod -InputObject $encryptable[0] -MethodName 'GetKeyProtectors' -Arguments @{ KeyProtectorType = [uint32]$type }
-                if (@($answer.VolumeKeyProtectorID | Where-Object { $_ }).Count -gt 0) { $type }
+                # Where Windows gives none, the answer may lack the property.
+                $held = $answer.PSObject.Properties['VolumeKeyProtectorID']
+                if ($null -ne $held -and @($held.Value | Where-Object { $_ }).Count -gt 0) { $type }
             })
         $volume = [ordered]@{ protection = [int]$encryptable[0].ProtectionStatus; protectors = $protectors }
     }

@@ -21,5 +21,6 @@ function Invoke-CimMethod {
     if ($MethodName -ne 'GetKeyProtectors') { throw "no stub for $MethodName" }
     $volume = @((Read-StubState -Name 'cim.json').Win32_EncryptableVolume | Where-Object { $_.DriveLetter -eq $InputObject.DriveLetter })[0]
     $held = Get-StubValue -State $volume.KeyProtectors -Name ([string]$Arguments['KeyProtectorType'])
+    if ($null -eq $held) { return [pscustomobject]@{ ReturnValue = [uint32]0 } }
     [pscustomobject]@{ VolumeKeyProtectorID = $held; ReturnValue = [uint32]0 }
 }
