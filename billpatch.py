@@ -67,7 +67,8 @@ def check(
     from flows.check import check_estate
 
     state = _looked(check_estate, estate, as_json, canary=canary)
-    _print([state.message], {"message": state.message}, as_json)
+    cautions = [caution.model_dump(mode="json") for caution in state.result()]
+    _print(state.message.splitlines(), {"message": state.message, "cautions": cautions}, as_json)
 
 
 @app.command()

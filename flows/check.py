@@ -11,11 +11,14 @@ from prefect.states import Completed, Failed
 from flows.form import EstateName, shown
 from flows.patch import look
 from model.outcome import Stopped
+from model.records import Caution
 from tasks.run import open_run
 
 
 @flow(name="check-estate", flow_run_name="check {estate}", persist_result=False, retries=0)
-def check_estate(estate: EstateName, canary: Annotated[bool, shown("Canary", True)] = True) -> State[None]:
+def check_estate(
+    estate: EstateName, canary: Annotated[bool, shown("Canary", True)] = True
+) -> State[tuple[Caution, ...]]:
     """Read the estate's file, log in everywhere, look at all that a night needs, and prove that jobs do their work.
 
     Args:
@@ -30,4 +33,6 @@ def check_estate(estate: EstateName, canary: Annotated[bool, shown("Canary", Tru
     except Stopped as stopped:
         return Failed(message=str(stopped), data=stopped)
     proven = "a canary did its work on each" if canary else "everything answers"
-    return Completed(message=f"{run.estate.name}: {len(run.hosts)} hosts, {proven}, nothing speaks against patching.")
+    cautions = tuple(run.journal.of(Caution))
+    well = f"{run.estate.name}: {len(run.hosts)} hosts, {proven}, nothing speaks against patching."
+    return Completed(message="\n".join([well, *(f"take care: {caution}" for caution in cautions)]), data=cautions)

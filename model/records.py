@@ -190,6 +190,9 @@ class Caution(Record):
     host: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.host}: {self.text}"
+
 
 class LaterUpdate(Record):
     """An update that policy would admit, and that appeared only after the list was frozen: it waits for the next review."""

@@ -131,7 +131,7 @@ class _Writer:
         yield self._section("Restarted", self._restarts())
         yield self._section("Checks", self._checks())
         if self.report.cautions:
-            seen = (Text(one_line(f"{each.host}: {each.text}"), "yellow") for each in self.report.cautions)
+            seen = (Text(one_line(str(each)), "yellow") for each in self.report.cautions)
             yield self._section("Take care", seen, aside=True)
         if self.report.hooks:
             yield self._section("Hooks", self._hooks())

@@ -105,6 +105,10 @@ def test_what_could_disturb_the_night_is_named_beforehand(refused: Refused, run_
         "sql01: jdoe is logged on: a restart ends the session.",
         "web01: Configuration Manager's client is installed: see that nothing else patches this host in the window.",
     ]
+    checked = run_flow(check_estate, estate=str(refused.estate), canary=False)
+    well, *told_too = checked.message.splitlines()
+    assert well == "acme-billing: 2 hosts, everything answers, nothing speaks against patching."
+    assert told_too == [f"take care: {caution}" for caution in cautions]
     assert [
         f"{each.subject}: {each.message}".replace("take care: ", "") for each in heard if "take care" in each.message
     ] == cautions
