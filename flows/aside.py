@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks import download, lease
+from tasks import lease
 from tasks.run import Run
 from tasks.step import settle
 
@@ -16,7 +16,8 @@ def aside(run: Run) -> Iterator[None]:
 
     The key is its own: it goes on with no other run, and no other goes on with it.
     """
-    download.must_be_open(run)
+    at_rest = [lease.look_whether_at_rest.submit(run, host) for host in sorted(run.hosts)]
+    lease.must_be_at_rest(run, settle("lease", at_rest))
     run.named = True
     settle("lease", [lease.take.submit(run)])
     try:

@@ -9,9 +9,8 @@ from typing import Any
 from model.hresults import windows_update_meaning
 from model.outcome import Problem, Stopped
 from model.plan import PlanStep
-from model.records import HostFacts
 from model.scan import Scan
-from tasks import lease, review
+from tasks import review
 from tasks.jobs import Job, run_job
 from tasks.progress import tell
 from tasks.run import Run
@@ -38,21 +37,6 @@ def must_be_of_use(run: Run) -> None:
         raise Stopped.because(
             "download", f"{run.estate.name}: its updates are files in {folder}; there is nothing to download ahead."
         )
-
-
-def must_be_open(run: Run) -> None:
-    """Raise Stopped where a run has made the estate quiet and not ended: it is gone on with, or brought back, first."""
-    quiet = [host for host in sorted(run.hosts) if _is_quiet(lease.look(run, host))]
-    if quiet:
-        raise Stopped.because(
-            "lease",
-            f"{run.estate.name}: a run has not ended, {', '.join(quiet)}: quiet since. Go on with it, or run: "
-            f"billpatch recover {run.called}",
-        )
-
-
-def _is_quiet(facts: HostFacts) -> bool:
-    return facts.quiesce is not None and facts.quiesce.get("state") == "open"
 
 
 def admitted(run: Run, scans: Mapping[str, Scan]) -> dict[str, tuple[PlanStep, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -144,6 +145,23 @@ def join(run: Run, host: str) -> None:
 def look(run: Run, host: str) -> HostFacts:
     """The host as it stands now; raises HostError."""
     return HostFacts.of(host, run.hosts[host].run("Get-HostFacts", deadline=60))
+
+
+@step("look whether {host} is at rest")
+def look_whether_at_rest(run: Run, host: str) -> HostFacts:
+    """The host as it stands now, for ``must_be_at_rest``."""
+    return look(run, host)
+
+
+def must_be_at_rest(run: Run, hosts: Iterable[HostFacts]) -> None:
+    """Raise Stopped where a run has made the estate quiet and not ended: it is gone on with, or brought back, first."""
+    quiet = [each.host for each in hosts if each.quiesce is not None and each.quiesce.get("state") == "open"]
+    if quiet:
+        raise Stopped.because(
+            "lease",
+            f"{run.estate.name}: a run has not ended, {', '.join(quiet)}: quiet since. Go on with it, or run: "
+            f"billpatch recover {run.called}",
+        )
 
 
 def keep_alive(run: Run) -> threading.Thread:

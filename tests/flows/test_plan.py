@@ -37,6 +37,11 @@ def test_a_scan_on_demand(start_lab: Flow, run_flow: Flow) -> None:
     assert standing(lab) == before
     assert_released(lab)
 
+    lab.declare("winrm.refuse_logon", "web01", times=1)
+    locked_out = run_flow(plan_estate, estate=lab.estate, scan=True)
+    assert locked_out.type == "FAILED"
+    assert locked_out.message.startswith("lease: web01: the host refuses these credentials.")
+
     folder = lab.folder / "hosts" / "sql01" / "C" / "ProgramData" / "EngageIPPatching"
     (folder / "quiesce.json").write_text(json.dumps({"number": 1, "state": "open", "held": {}}), encoding="utf-8")
     refused = run_flow(plan_estate, estate=lab.estate, scan=True)
