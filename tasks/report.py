@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_UI_URL
 
 from model.records import RunOutcome
 from report import render
@@ -47,7 +48,7 @@ def write(run: Run, outcome: RunOutcome) -> Written:
         outcome=outcome,
         started=run.started,
         ended=datetime.now(UTC),
-        flow_run_url=flow_run.ui_url,
+        flow_run_url=page(),
     )
     artifacts.the_rest(run)
     publish(f"{run.estate.name.lower()}-report", render.markdown(report), outcome.headline)
@@ -55,6 +56,12 @@ def write(run: Run, outcome: RunOutcome) -> Written:
     for reader in _readers:
         reader(written)
     return written
+
+
+def page() -> str | None:
+    """The address of this flow run in Prefect's UI; None where it has none: Prefect would write None into it."""
+    url: str | None = flow_run.ui_url if PREFECT_UI_URL.value() else None
+    return url
 
 
 def _files(report: Report, reports: Path) -> Path | None:
