@@ -80,10 +80,10 @@ class EmbeddedLab:
 
     def audit(self, *events: str, effects_only: bool = True) -> list[dict[str, Any]]:
         """What the audit trail says, oldest first; of these events where any are named."""
-        whole, _, _ = Path(self.papers["audit"]).read_text(encoding="utf-8").rpartition("\n")  # the lab may be writing
-        trail = [json.loads(line) for line in whole.splitlines()[self.seen :]]
         return [
-            each for each in trail if (not events or each["event"] in events) and (each["effect"] or not effects_only)
+            each
+            for each in self.process.trail()[self.seen :]
+            if (not events or each["event"] in events) and (each["effect"] or not effects_only)
         ]
 
     def declare(self, name: str, on: str = "*", times: int | None = None, **settings: Any) -> None:
@@ -95,7 +95,7 @@ class EmbeddedLab:
         """Run the canary of every host, as a check does; what that leaves in the audit trail is no test's business."""
         with open_run(self.estate) as run:
             assert rehearse(run) == []
-        self.seen = len(Path(self.papers["audit"]).read_text(encoding="utf-8").splitlines())
+        self.seen = len(self.process.trail())
 
     def work(self, kind: str, seconds: float = 0, host: str = "sql01") -> int | None:
         """Begin a billing run (``billing``) or an eCheck batch (``payments``) of so many seconds of lab time.

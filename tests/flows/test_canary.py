@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +65,7 @@ def test_it_leaves_nothing_but_its_record(start_lab: Callable[..., Any]) -> None
     before = {path for path in (lab.folder / "nas01").rglob("*") if path.is_file()}
     lab.rehearse()
     assert {path for path in (lab.folder / "nas01").rglob("*") if path.is_file()} == before
-    trail = [json.loads(line) for line in Path(lab.papers["audit"]).read_text(encoding="utf-8").splitlines()]
+    trail = lab.process.trail()
     kept = [each["key"] for each in trail if each["event"] == "store.put"]
     assert len(kept) == 4
     assert sorted(kept) == sorted(each["key"] for each in trail if each["event"] == "store.delete")

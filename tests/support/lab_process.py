@@ -31,6 +31,11 @@ class LabProcess:
             time.sleep(0.01)
         raise AssertionError(f"the lab did not start: {self._said.read_text(encoding='utf-8')[-2000:]}")
 
+    def trail(self) -> list[dict[str, Any]]:
+        """The audit trail, oldest first, without a line that the lab is writing just now."""
+        whole, _, _ = Path(self.papers["audit"]).read_text(encoding="utf-8").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
     def stop(self) -> int:
         """Let go of it; its exit code."""
         self._stdin.close()

@@ -1,7 +1,8 @@
 """Processes that start in milliseconds: forked from one that has imported everything, and as mortal as any other.
 
-``python -m`` of a program with Prefect in it costs two seconds of a processor, a lab one; scenarios that start three
-hundred of them would take five minutes longer. The parent has no threads, and no connections; a child has its own environment and log.
+``python -m`` of a program with Prefect in it costs two seconds of a processor, a lab more than half of one; scenarios
+that start three hundred of them would take minutes longer. The parent has no threads, and no connections; a child has
+its own environment and log.
 """
 
 from __future__ import annotations

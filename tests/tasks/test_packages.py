@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from lab_process import LabProcess
 
 from blocks.credential_lookup import resolve
 from model.estate import Estate, load_estate
@@ -32,9 +31,9 @@ pytestmark = pytest.mark.slow
 class Bench:
     """A lab, and runs over it that hold no lease: each under a key of its own."""
 
-    def __init__(self, papers: dict[str, Any], folder: Path) -> None:
-        self.papers, self.folder = papers, folder
-        self.estate: Estate = load_estate(Path(papers["estate"]).read_bytes(), "estate.yaml")
+    def __init__(self, process: LabProcess) -> None:
+        self.process, self.papers, self.folder = process, process.papers, process.folder
+        self.estate: Estate = load_estate(Path(self.papers["estate"]).read_bytes(), "estate.yaml")
         self.credentials = resolve(self.estate.credentials_names())
         self._runs = 0
 
@@ -55,8 +54,7 @@ class Bench:
         httpx.post(f"{self.papers['control']}/faults", json=fault).raise_for_status()
 
     def trail(self, *events: str) -> list[dict[str, Any]]:
-        lines = Path(self.papers["audit"]).read_text(encoding="utf-8").splitlines()
-        return [each for each in map(json.loads, lines) if each["event"] in events]
+        return [each for each in self.process.trail() if each["event"] in events]
 
     def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -76,21 +74,14 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def lab(tmp_path_factory: pytest.TempPathFactory, start_lab_process: Callable[..., LabProcess]) -> Iterator[Bench]:
     """One lab for all of them."""
-    folder = tmp_path_factory.mktemp("packages")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "--dir", str(folder / "lab"), "--preset", "packages", "--speed", "300", "--until-stdin-closes"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    papers = json.loads(process.stdout.readline())
+    folder = tmp_path_factory.mktemp("packages") / "lab"
+    process = start_lab_process(folder, "--preset", "packages", "--speed", "300")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("BILLPATCH_CREDENTIALS", papers["credentials"])
-        yield Bench(papers, folder / "lab")
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait(20)
+        patched.setenv("BILLPATCH_CREDENTIALS", process.papers["credentials"])
+        yield Bench(process)
+    process.stop()
 
 
 @pytest.fixture
