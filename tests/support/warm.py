@@ -111,7 +111,6 @@ def _serve() -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
-    codes: dict[int, int] = {}
     for line in sys.stdin:
         order = json.loads(line)
         if "run" in order:
@@ -120,12 +119,9 @@ def _serve() -> None:
                 _become(order)
             answer: int | None = pid
         else:
-            pid = order["poll"]
-            if pid not in codes:
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    codes[pid] = os.waitstatus_to_exitcode(status)
-            answer = codes.get(pid)
+            # Told once, and kept by the Child alone: the number of one that has ended is given to another.
+            ended, status = os.waitpid(order["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if ended else None
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
