@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from lab_process import LabProcess
+from rehearsal import give, take
 from ruamel.yaml import YAML
 from secret_search import secrets_of
 
@@ -134,9 +135,16 @@ class EmbeddedLab:
         pytest.fail(f"{what} did not happen within {seconds:g} s")
 
 
+@pytest.fixture(scope="session")
+def rehearsals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's rehearsals are kept, by the kind of lab."""
+    return tmp_path_factory.mktemp("rehearsals")
+
+
 @pytest.fixture
 def start_lab(
     tmp_path: Path,
+    rehearsals: Path,
     monkeypatch: pytest.MonkeyPatch,
     secrets_of_labs: dict[str, str],
     start_lab_process: Callable[..., LabProcess],
@@ -166,7 +174,13 @@ def start_lab(
         monkeypatch.setenv("BILLPATCH_REPORTS", str(tmp_path / "reports"))
         monkeypatch.setenv("BILLPATCH_POLL_SECONDS", "0.1")
         if rehearsed:
-            lab.rehearse()
+            kept = rehearsals / re.sub(r"\W+", "-", " ".join((preset, *more)))
+            if kept.exists():
+                give(kept, lab.folder)
+                lab.seen = len(lab.process.trail())
+            else:
+                lab.rehearse()
+                take(lab.folder, kept)
         for fault in faults:
             name, _, rest = fault.partition(":")
             on, _, times = rest.partition(":")
