@@ -6,11 +6,14 @@ import base64
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr
 
@@ -49,6 +52,12 @@ __all__ = [
 
 LONGEST_PRESIGN = timedelta(days=7)
 """What Signature Version 4 allows."""
+
+
+@cache
+def _models() -> Loader:
+    """Amazon's descriptions of its services: megabytes of JSON, read once for all clients."""
+    return Loader()
 
 
 class S3Credentials(Block):
@@ -139,7 +148,10 @@ class S3Credentials(Block):
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
+        core = botocore.session.get_session()
+        core.register_component("data_loader", _models())
         session = boto3.session.Session(
+            botocore_session=core,
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key.get_secret_value(),
             aws_session_token=self.session_token.get_secret_value() if self.session_token else None,
