@@ -33,7 +33,7 @@ ui: setup
 	@$(BIN)/billpatch ui
 
 test: setup $(KERBEROS)
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

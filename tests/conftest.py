@@ -44,6 +44,35 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(TsqlCheck(SHARED / "tools" / "sqlcheck"), "tsql-check")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each worker its share of the long tests first: one that has no more to do takes short ones from the others."""
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if workers > 1:
+        items[:] = dealt(items, workers)
+
+
+def dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """In an order of which every worker takes one part: long tests in turn, then short ones that lay together."""
+    marks = {item: item.get_closest_marker("timeout") for item in items}
+    allowed = {item: mark.args[0] if mark else 0 for item, mark in marks.items()}
+    long = [
+        item for item in items if allowed[item] or item.get_closest_marker("night") or item.get_closest_marker("slow")
+    ]
+    long.sort(key=lambda item: -allowed[item])
+    first = set(long)
+    short = [item for item in items if item not in first]
+    order: list[pytest.Item] = []
+    for worker in range(workers):
+        # as the scheduler cuts: an equal part of what is left for each that is left
+        size = (len(items) - len(order)) // (workers - worker)
+        mine = long[worker::workers]
+        rest = size - len(mine)
+        order += mine + short[: max(rest, 0)]
+        short = short[max(rest, 0) :]
+    return order
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector need not walk over Prefect a hundred times."""
     gc.collect()
