@@ -188,6 +188,8 @@ def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Pa
         port = free_port()
         environment = os.environ | {"PREFECT_HOME": str(prefect_home(home)), "PREFECT_API_URL": ""}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        if shutil.which("setpriv"):  # a worker that is ended by Ctrl-C takes its server with it
+            command = ["setpriv", "--pdeathsig", "TERM", *command]
         with (home / "server.log").open("wb") as log:
             server = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
