@@ -20,7 +20,7 @@ TIMES = ("taken", "renewed", "expires")
 
 
 def held(
-    fence: int = 4, holder: str = "other", *, key: str = "their-run", expires: int = 600, released: bool = False
+    fence: int = 4, holder: str = "other", *, key: str = "their-run", expires: int = 86_400, released: bool = False
 ) -> str:
     """A lease.json; ``expires`` is in seconds from now."""
     at = (datetime.now(UTC) + timedelta(seconds=expires)).strftime("%Y-%m-%dT%H:%M:%S.000Z")

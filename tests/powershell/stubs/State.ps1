@@ -17,7 +17,11 @@ function Read-StubState {
 
 function Write-StubState {
     param([string]$Name, $Value)
-    [IO.File]::WriteAllText((Get-StubFile -Name $Name), (ConvertTo-Json -InputObject $Value -Depth 12))
+    # As a whole: a test may read it at the same time.
+    $file = Get-StubFile -Name $Name
+    $fresh = "$file.$([guid]::NewGuid())"
+    [IO.File]::WriteAllText($fresh, (ConvertTo-Json -InputObject $Value -Depth 12))
+    if ([IO.File]::Exists($file)) { [IO.File]::Replace($fresh, $file, [NullString]::Value) } else { [IO.File]::Move($fresh, $file) }
 }
 
 function Get-StubValue {
