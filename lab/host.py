@@ -41,6 +41,8 @@ class Host:
     """The servers on this machine by role: ``winrm``, ``tasks``, ``sql``, ``iis``. Each may have
     ``shutdown()``, ``boot()`` and ``service(name, started: bool)``, which the host calls. ``operations`` is not on it:
     the function by which its scripts ask the systems around the estate."""
+    held: set[str] = field(default_factory=set)
+    """Files that something which runs has open, and lets nobody else open."""
     up: threading.Event = field(default_factory=threading.Event)
     boot_number: int = 1
 

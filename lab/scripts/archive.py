@@ -2,7 +2,7 @@
 
 Faults, on the folder or the host: ``backup.disk_full`` (``free`` bytes; without it the disk fills up half-way),
 ``backup.flip_source`` (a byte of the archive changes after it was hashed), ``backup.slow`` (``seconds`` of lab time);
-on a file's path: ``file.locked``.
+on a file's path: ``file.locked``, unless it is read through a snapshot. Those of snapshots: see ``lab.scripts.snapshots``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from lab.disk import DiskFull
 from lab.host import Host
 from lab.scripts import ScriptFailure, job
+from lab.scripts.snapshots import snapshot_of
 from lab.scripts.transfer import Progress, digest, flip, pace, strike, work
 
 ZIP_YEARS = range(1980, 2108)
@@ -45,17 +46,29 @@ def new_folder_archive(
     if not root.is_dir():
         message = f"{host.name.upper()} has no folder {source}. Correct backup.folders in the estate file."
         raise ScriptFailure(message, "FolderMissing")
-    progress(0, f"reading {source}")
-    patterns = ["app_offline.htm", *(parameters.get("exclude") or [])]
-    found = _Tree(host, source, patterns, {destination.casefold(), f"{destination}.partial".casefold()})
-    found.read(root, "")
-    size = sum(path.stat().st_size for path, _ in found.files)
+    with snapshot_of(host, source, stop, wanted=parameters.get("snapshot", True)) as taken:
+        progress(0, f"reading {source}")
+        patterns = ["app_offline.htm", *(parameters.get("exclude") or [])]
+        own = {destination.casefold(), f"{destination}.partial".casefold()}
+        found = _Tree(host, source, patterns, own, live=taken.id is None)
+        found.read(root, "")
+        answer = _save(host, source, destination, found, progress, stop)
+    progress(100, f"packed {len(found.files)} files")
+    host.event("backup.archive", source=source, **answer)
+    more = {"bytes": found.size, "links": found.links, "snapshot": taken.id is not None, "remark": taken.remark}
+    return {**answer, **more}
+
+
+def _save(
+    host: Host, source: str, destination: str, found: _Tree, progress: Progress, stop: threading.Event
+) -> dict[str, Any]:
+    """Write the archive of what was found."""
     full = strike(host, "backup.disk_full", source)
     free = full.get("free") if full else None
     free = host.disk.free(destination) if free is None else int(free)
-    if free < size:
+    if free < found.size:
         message = (
-            f"no space on {destination[:2]} for the archive of {source} (needs {size_text(size)}, "
+            f"no space on {destination[:2]} for the archive of {source} (needs {size_text(found.size)}, "
             f"has {size_text(free)}). Free space, or set backup.staging."
         )
         raise ScriptFailure(message, "NoRoom")
@@ -64,7 +77,7 @@ def new_folder_archive(
     part = host.disk.path(f"{destination}.partial")
     try:
         found.pack(part)
-        work(host, pace(host, 2 * size, source), progress, stop, f"packing {source}")
+        work(host, pace(host, 2 * found.size, source), progress, stop, f"packing {source}")
         if full is not None:
             raise DiskFull(112, "There is not enough space on the disk.", destination)
         data = part.read_bytes()
@@ -73,21 +86,23 @@ def new_folder_archive(
         part.unlink(missing_ok=True)
     if strike(host, "backup.flip_source", source) is not None:
         flip(host, target, destination)
-    progress(100, f"packed {len(found.files)} files")
-    answer = {"path": destination, "sha256": digest(data), "size": len(data), "files": len(found.files)}
-    host.event("backup.archive", source=source, **answer)
-    return {**answer, "bytes": size, "links": found.links}
+    return {"path": destination, "sha256": digest(data), "size": len(data), "files": len(found.files)}
 
 
 class _Tree:
     """What lies below a folder: files with their names in the archive, empty folders, links that are not followed."""
 
-    def __init__(self, host: Host, source: str, patterns: list[str], own: set[str]) -> None:
-        self._host, self._source, self._own = host, source, own
+    def __init__(self, host: Host, source: str, patterns: list[str], own: set[str], *, live: bool) -> None:
+        self._host, self._source, self._own, self._live = host, source, own, live
         self._patterns = [pattern.casefold() for pattern in patterns]
         self.files: list[tuple[Path, str]] = []
         self.folders: list[str] = []
         self.links: list[str] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files, unpacked."""
+        return sum(path.stat().st_size for path, _ in self.files)
 
     def read(self, folder: Path, below: str) -> None:
         inside = 0
@@ -103,7 +118,7 @@ class _Tree:
                 else:
                     self.read(entry, relative)
                 continue
-            if self._host.faults.strike("file.locked", path) is not None:
+            if self._live and self._host.faults.strike("file.locked", path) is not None:
                 cause = f"The process cannot access the file '{path}' because it is being used by another process"
                 message = f"{path} cannot be read: {cause}. Stop what holds it, then run again."
                 raise ScriptFailure(message, "FileUnreadable")

@@ -12,6 +12,7 @@ from typing import Any
 from lab.disk import DiskFull
 from lab.host import Host
 from lab.scripts import ScriptFailure, job
+from lab.scripts.snapshots import clear
 from lab.scripts.transfer import Progress, bucket_of, digest, open_share, pace, put, send_to_share, share_root, work
 
 
@@ -126,4 +127,5 @@ def remove_backup_staging(
         removed.append({"path": path, "size": file.stat().st_size})
         file.unlink()
         host.event("backup.remove", path=path)
+    clear(host)
     return {"removed": removed, "absent": absent, "failed": failed}

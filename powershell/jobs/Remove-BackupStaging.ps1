@@ -2,6 +2,8 @@
 <#
 .SYNOPSIS
 Removes backup files from this host once they are in the stores. Only files that look like backups.
+.DESCRIPTION
+A snapshot of ours that nobody reads any more goes too: an archive that was cut leaves one with its file.
 .OUTPUTS
 removed [{path, size}], absent [paths], failed [{path, error}].
 #>
@@ -28,4 +30,5 @@ foreach ($path in $paths) {
     }
     catch { $failed += [ordered]@{ path = $path; error = $_.Exception.GetBaseException().Message } }
 }
+$null = Clear-VolumeSnapshot
 [ordered]@{ removed = $removed; absent = $absent; failed = $failed }
