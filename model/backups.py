@@ -73,3 +73,10 @@ class Backup(Part):
         description="Where a host writes its archives before they are sent, where that is not its data drive for this system.",
         examples=[{"sql01": r"E:\Staging"}],
     )
+    snapshots: bool = Field(
+        default=True,
+        strict=True,
+        title="Snapshots",
+        description="Whether folders are read through a snapshot of their drive, so that files count that others have open. Off, one that is locked fails the backup; security software may take a snapshot for an attack.",
+        examples=[False],
+    )

@@ -147,6 +147,7 @@ class BackupRecord(Record):
     """Number of the quiesce whose job made it."""
     job: str | None = None
     remark: str | None = None
+    """What is wrong with it; of a verified one, what people should know (its files were read while they were open)."""
 
     @property
     def complete(self) -> bool:

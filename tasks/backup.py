@@ -41,9 +41,12 @@ def back_up_folder(run: Run, item: BackupItem) -> list[BackupRecord]:
     path = _staged(run, item, ".zip")
     with _staging(run, item, path):
         try:
-            made = _job(run, item, "archive", "New-FolderArchive", {"source": source, "destination": path})
+            parameters = {"source": source, "destination": path, "snapshot": run.estate.backup.snapshots}
+            made = _job(run, item, "archive", "New-FolderArchive", parameters)
         except JobFailed as failed:
             raise _stopped(item, not_packed(path, failed.message, failed.hresult)) from None
+        if made.get("remark"):
+            tell("backup", f"{item.host} {item.subject}", made["remark"])
         return _send(run, item, made, started)
 
 
@@ -188,7 +191,7 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
         if target["status"] != "stored":
             problems.append(Problem(f"{item} {not_stored(store, target, made['sha256'])}", str(item)))
             continue
-        remark = _fault(run, item, store, name, made)
+        fault = _fault(run, item, store, name, made)
         records.append(
             run.journal.write(
                 BackupRecord(
@@ -201,8 +204,8 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
                     sha256=made["sha256"],
                     started=started,
                     ended=datetime.now(UTC),
-                    verified=remark is None,
-                    remark=remark,
+                    verified=fault is None,
+                    remark=fault or made.get("remark"),
                     quiesce=run.number,
                     job=job_id(run.key, run.number, "send", f"{item.host}-{item.subject}"),
                 )

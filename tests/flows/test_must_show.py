@@ -87,6 +87,7 @@ def test_a_night_with_everything(start_lab: Flow, run_flow: Flow) -> None:
     lab = start_lab("everything")
     lab.declare("package.exit_code", AGENT.name, times=3, codes=[1618, 1618, 3010])
     lab.declare("sqlpatch.slow_upgrade", "sql01", seconds=90)
+    lab.declare("vss.unavailable", r"D:\Work", code=6)
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
     trail, estate = lab.audit(effects_only=False), read_estate(lab.estate)
 
@@ -163,6 +164,10 @@ def everything_is_reported(report: dict[str, Any]) -> None:
         ("web01", VIEWER.name): "version 2.1.0",
         ("web01", ENGAGEIP.name): "application 8.6.0, schema 8.6.0",
     }
+    remarks = {each["subject"]: {copy["remark"] for copy in each["copies"]} for each in report["backups"]}
+    no_snapshot = "Windows makes no snapshot of D: (insufficient storage): open files were read as they are"
+    assert remarks == {what: {no_snapshot if what == r"D:\Work" else None} for what in remarks}
+    assert r"D:\Work" in remarks
     told = {
         (each["host"], each["kb"] if each["kind"] == "windows-update" else each["title"]): each["verified_by"]
         for each in report["updates"]

@@ -24,6 +24,10 @@ def test_a_good_night(start_lab: Callable[..., Any], run_flow: Callable[..., Any
     assert len(installs) == len(set(installs)) == 3
     assert [e["build"] for e in lab.audit("sqlpatch.install")] == ["15.0.4430.1"]
     assert [e["host"] for e in lab.audit("host.shutdown")] == ["sql01", "web01"]
+    taken, deleted = (sorted(e["id"] for e in lab.audit(f"snapshot.{what}")) for what in ("create", "delete"))
+    assert len(taken) == len(lab.audit("backup.archive")) > 0, "every folder is read through a snapshot"
+    assert deleted == taken
+    assert [lab.host_json(host, "cim.json").get("Win32_ShadowCopy", []) for host in ("sql01", "web01")] == [[], []]
     back = [e for e in lab.audit("site.bindings", "job.enabled", "service.start") if e["n"] > last_restart(lab)]
     of_sql = [e for e in back if e["event"] == "service.start" and e["host"] == "sql01"]
     assert of_sql[-1]["service"] == "MsDtsServer150", "started by hand before the night, so no boot starts it"

@@ -75,6 +75,7 @@ def test_ten_lines_are_an_estate() -> None:
     assert estate.quiet.deadline == timedelta(minutes=30)
     assert estate.restart.deadline == timedelta(hours=1), "after patches ten minutes are too short"
     assert estate.backup.max_age is None
+    assert estate.backup.snapshots is True
     assert estate.window is None
 
 

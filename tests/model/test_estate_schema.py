@@ -51,6 +51,7 @@ backup:
     - {s3: acme-backups, prefix: billing/, credentials: s3-acme}
   max_age: 2h
   staging: {sql01: 'E:\Staging'}
+  snapshots: false
 canary: {max_age: 14d}
 jobs: {keep_days: 90}
 updates:
@@ -182,7 +183,7 @@ DATA: dict[str, Any] = YAML(typ="safe", pure=True).load(EVERYTHING)
 # Deleting these leaves a valid estate: the schema has a default. Everything else is required.
 OPTIONAL = {
     "port", "transport", "kerberos_name", "depends_on", "instance", "agent_jobs", "hold", "iis_site", "folders", "prefix", "max_age",
-    "known_as", "staging", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
+    "known_as", "staging", "snapshots", "updates", "classifications", "kb_accept", "kb_reject", "packages", "kb", "arguments", "quiet",
     "min_build", "branch", "all_instances", "script_upgrade",
     "deadline", "poll", "busy", "review", "policy", "path", "expect", "severity", "providers", "ignore", "window",
     "restart", "max_unavailable", "notify", "webhook", "unlocked", "title_accept", "title_reject", "minimum_severity",
@@ -380,7 +381,7 @@ def happens_to_be_right(path: Path, wrong: Any) -> bool:
         or (wrong == -1 and name in {"expect", "ignore"})
         or (wrong is True and name == "all_instances")
         or (isinstance(wrong, str) and name == "prefix")
-        or (wrong is True and name == "accept_eulas")
+        or (wrong is True and name in {"accept_eulas", "snapshots"})
         or (isinstance(wrong, str) and wrong and (name in text_fields | LISTS_OF_TEXT))
     )
 

@@ -93,6 +93,11 @@ def test_a_backup_that_is_not_whole_or_not_away_closes_the_gate(changes: dict[st
     assert str(verdict) == verdict.reasons[0]
 
 
+def test_a_remark_on_a_whole_backup_does_not_close_the_gate() -> None:
+    """That open files were read as they are is for people to know; every hash is right."""
+    assert judged(one_changed(remark="open files were read as they are")).allowed
+
+
 def test_a_good_backup_beside_a_bad_one_counts() -> None:
     """A second attempt that worked stands for the first that did not."""
     bad = [r.model_copy(update={"verified": False, "started": NOW}) for r in all_backups()]

@@ -127,6 +127,18 @@ def test_page_and_markdown_tell_every_record(good: Report) -> None:
         assert all(line in text for line in NOT_IN_BACKUP)
 
 
+def test_what_is_remarked_on_a_whole_backup_is_told(good: Report) -> None:
+    """It counts as verified all the same: in the page, in Markdown, in the document."""
+    remark = "Windows makes no snapshot of D: (insufficient storage): open files were read as they are"
+    first, *others = good.backups
+    copies = tuple(copy.model_copy(update={"remark": remark}) for copy in first.copies)
+    told = dataclasses.replace(good, backups=(dataclasses.replace(first, copies=copies), *others))
+    assert told.whole_backups == good.whole_backups == len(good.backups)
+    assert remark in words(told)
+    assert f"yes: {remark}" in read(told)
+    assert as_json(told)["backups"][0]["copies"][0]["remark"] == remark
+
+
 def test_tables_survive_pipes_and_line_breaks(any_report: Report) -> None:
     """Each row of each table of the Markdown has as many cells as its head, whatever the names hold."""
     found = tables(markdown(any_report))

@@ -14,6 +14,7 @@ TOUCHES = (
     "lease.enter",
     "job.disabled",
     "job.start",
+    "snapshot.create",
     "store.write",
 )
 """What a run does to an estate before it installs anything."""
