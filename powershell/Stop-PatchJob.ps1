@@ -5,7 +5,8 @@ Withdraws a job that has not begun; with 'begun' also ends one that has.
 .DESCRIPTION
 Answers {stopped, job}: whether this call ended it, and the facts of Get-PatchJob. A job that had ended, that this host
 does not know, or that has begun while 'begun' is not set, is left as it is. A withdrawn job reads 'failed' with the
-error id JobWithdrawn, and nothing of it has run or will; a stopped one JobStopped. Either's secrets are deleted.
+error id JobWithdrawn, and nothing of it has run or will; a stopped one JobStopped. Either's secrets are deleted, and the
+snapshot through which a stopped one has read.
 #>
 [CmdletBinding()]
 param(
@@ -56,5 +57,6 @@ elseif ($begun -and (Get-JobFact -Id $id).exists -and (Get-JobFact -Id $id).job.
     Stop-JobTask
     # It may have come to its own end while it was being stopped.
     $stopped = Set-JobEnd -State 'running' -ErrorId 'JobStopped' -Message "Job $id was stopped."
+    if ($stopped) { $null = Clear-VolumeSnapshot }
 }
 [ordered]@{ stopped = $stopped; job = Get-JobFact -Id $id }

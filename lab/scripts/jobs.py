@@ -24,6 +24,7 @@ from lab.scripts.library import (
     write_file,
     write_json,
 )
+from lab.scripts.snapshots import clear
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
@@ -149,6 +150,8 @@ def stop_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
     elif parameters.get("begun") and (job_facts(host, job_id)["job"] or {}).get("state") == "running":
         host.parts["tasks"].stop(TASKS + job_id)
         stopped = _end_job(host, job_id, "running", "JobStopped", f"Job {job_id} was stopped.")
+        if stopped:
+            clear(host)
     return {"stopped": stopped, "job": job_facts(host, job_id)}
 
 

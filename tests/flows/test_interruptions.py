@@ -248,6 +248,20 @@ def lose_the_server(nights: Nights, times: list[tuple[str, str]]) -> None:
     assert state["type"] == "COMPLETED", state["message"]
 
 
+@pytest.mark.slow
+def test_a_run_that_is_cancelled_in_its_backups_leaves_no_snapshot(nights: Nights) -> None:
+    """Whoever cuts an archive deletes the snapshot that it was read through: else it would last until the next night."""
+    assert nights.prefect is not None
+    nights.lab.declare("backup.slow", r"D:\Work", seconds=3000)
+    before = standing(nights.lab)
+    night = nights.flow()
+    night.until(on("snapshot.create", "web01", drive="D:"), "a snapshot")
+    cancel(nights.prefect, night)
+    taken, deleted = ({e["id"] for e in nights.lab.audit(f"snapshot.{what}")} for what in ("create", "delete"))
+    assert deleted == taken
+    assert standing(nights.lab) == before
+
+
 @pytest.mark.night
 def test_ctrl_c_brings_the_estate_back(nights: Nights) -> None:
     """Whoever started the run by hand and ends it gets the estate back, the last word, and the command that goes on."""

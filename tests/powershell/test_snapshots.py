@@ -231,6 +231,24 @@ def test_one_in_use_is_left_alone(hosts: Any, script: str, parameters: dict[str,
     assert all(record.exists() for record in records)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_whoever_cuts_a_job_deletes_what_it_leaves(
+    hosts: Any, job_document: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """A run that is cancelled in its backups leaves no snapshot behind; a job that is only withdrawn has made none."""
+    monkeypatch.setitem(JOBS, "New-FolderArchive", lambda *_, **__: {})
+    hosts.run("Start-PatchJob", job_document("run.1.archive.x", "New-FolderArchive", ARCHIVE))
+    hosts.wait("run.1.archive.x")
+    left_behind(hosts)
+    for side in (hosts.engine, hosts.lab.folder):
+        job = side / "C/ProgramData/EngageIPPatching/jobs/run.1.archive.x/job.json"
+        told = json.loads(job.read_text(encoding="utf-8"))
+        job.write_text(json.dumps(told | {"state": "running" if begun else "created"}), encoding="utf-8")
+    answer = hosts.run("Stop-PatchJob", {"id": "run.1.archive.x", "fence": 1, "begun": True})
+    assert [side["value"]["stopped"] for side in (answer.engine, answer.lab)] == [True, True]
+    assert snapshots(hosts) == (([THEIRS] if begun else [OURS, THEIRS]),) * 2
+
+
 @pytest.mark.parametrize("record", ["", "\0" * 256, '{"id":"', '{"id":"*","drive":"C:"}', '{"id":"{B%}","drive":"C:"}'])
 def test_a_record_that_names_none(hosts: Any, record: str) -> None:
     """Its maker died before there was one: it goes, and nothing with it."""
