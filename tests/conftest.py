@@ -67,9 +67,9 @@ def dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
         # as the scheduler cuts: an equal part of what is left for each that is left
         size = (len(items) - len(order)) // (workers - worker)
         mine = long[worker::workers]
-        rest = size - len(mine)
-        order += mine + short[: max(rest, 0)]
-        short = short[max(rest, 0) :]
+        rest = max(size - len(mine), 0)
+        order += mine + short[:rest]
+        short = short[rest:]
     return order
 
 

@@ -36,6 +36,12 @@ function Request-VolumeSnapshot {
     throw (New-Failure -Id 'NoSnapshot' -Message $meaning)
 }
 
+function Find-VolumeSnapshot {
+    <# .SYNOPSIS A snapshot by its id, nothing where there is none; a service that hangs is waited for no longer than whoever asks. #>
+    param([Parameter(Mandatory = $true)][string]$Id)
+    Get-CimInstance -ClassName Win32_ShadowCopy -Filter "ID='$Id'" -OperationTimeoutSec 20
+}
+
 function New-VolumeSnapshot {
     <#
     .SYNOPSIS A snapshot of a folder's drive: {id, path (the folder as it was), remark, held}. It never fails.
@@ -64,7 +70,7 @@ function New-VolumeSnapshot {
         $snapshot.held.Write($bytes, 0, $bytes.Length)
         $snapshot.held.SetLength($bytes.Length)
         $snapshot.held.Flush($true)
-        $device = @(Get-CimInstance -ClassName Win32_ShadowCopy -Filter "ID='$id'")[0].DeviceObject
+        $device = @(Find-VolumeSnapshot -Id $id)[0].DeviceObject
         # New-Item of 5.1 makes no link to a device; without the last backslash it would lead to the device, not to its files.
         $made = Invoke-Native -File 'cmd.exe' -Arguments @('/c', 'mklink', '/d', $link, "$device\")
         $there = $link + $Path.Substring(2)
@@ -114,7 +120,7 @@ function Clear-VolumeSnapshot {
             $text = (New-Object IO.StreamReader($stream)).ReadToEnd()
             if ($text -match '"id":"(?<id>\{[0-9A-Fa-f-]{36}\})"') {
                 $what = $Matches.id
-                Get-CimInstance -ClassName Win32_ShadowCopy -Filter "ID='$what'" | Remove-CimInstance
+                Find-VolumeSnapshot -Id $what | Remove-CimInstance -OperationTimeoutSec 20
             }
             [IO.File]::Delete($record)
         }
@@ -124,7 +130,11 @@ function Clear-VolumeSnapshot {
 }
 
 function Test-VolumeSnapshot {
-    <# .SYNOPSIS Whether a snapshot is still there: Windows drops them when their storage is full. #>
+    <#
+    .SYNOPSIS Whether a snapshot is still there: Windows drops them when their storage is full.
+    .DESCRIPTION One that cannot be asked for counts as there, so that whoever asks keeps the error that made them ask.
+    #>
     param([Parameter(Mandatory = $true)][string]$Id)
-    @(Get-CimInstance -ClassName Win32_ShadowCopy -Filter "ID='$Id'").Count -gt 0
+    try { @(Find-VolumeSnapshot -Id $Id).Count -gt 0 }
+    catch { $true }
 }

@@ -24,6 +24,15 @@ function Write-StubState {
     if ([IO.File]::Exists($file)) { [IO.File]::Replace($fresh, $file, [NullString]::Value) } else { [IO.File]::Move($fresh, $file) }
 }
 
+function Write-StubCim {
+    # The instances that there are of a class of cim.json.
+    param([string]$Class, [AllowEmptyCollection()][object[]]$Instances)
+    $cim = Read-StubState -Name 'cim.json'
+    $cim.PSObject.Properties.Remove($Class)
+    Add-Member -InputObject $cim -MemberType NoteProperty -Name $Class -Value @($Instances)
+    Write-StubState -Name 'cim.json' -Value $cim
+}
+
 function Get-StubValue {
     # A property of a state, or $null: strict mode has no other way.
     param($State, [string]$Name)

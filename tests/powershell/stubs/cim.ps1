@@ -8,15 +8,6 @@
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
-function Write-StubShadow {
-    # The snapshots that there are.
-    param([AllowEmptyCollection()][object[]]$Shadows)
-    $cim = Read-StubState -Name 'cim.json'
-    $cim.PSObject.Properties.Remove('Win32_ShadowCopy')
-    Add-Member -InputObject $cim -MemberType NoteProperty -Name 'Win32_ShadowCopy' -Value @($Shadows)
-    Write-StubState -Name 'cim.json' -Value $cim
-}
-
 function Read-StubShadow {
     @(Get-StubValue -State (Read-StubState -Name 'cim.json') -Name 'Win32_ShadowCopy' | Where-Object { $null -ne $_ })
 }
@@ -62,17 +53,17 @@ function Invoke-CimMethod {
     $folder = Get-StubShadowFolder -Device $shadow.DeviceObject
     Invoke-StubProgram '/bin/mkdir' '-p' (Get-StubFile -Name 'shadow')
     Invoke-StubProgram '/bin/cp' '-a' (Get-StubFile -Name 'C') $folder
-    Write-StubShadow -Shadows ($shadows + $shadow)
+    Write-StubCim -Class 'Win32_ShadowCopy' -Instances ($shadows + $shadow)
     [pscustomobject]@{ ReturnValue = [uint32]0; ShadowID = $shadow.ID }
 }
 
 function Remove-CimInstance {
     [CmdletBinding()]
-    param([Parameter(ValueFromPipeline = $true)]$InputObject)
+    param([Parameter(ValueFromPipeline = $true)]$InputObject, [uint32]$OperationTimeoutSec)
     process {
         if (Get-StubValue -State (Read-StubState -Name 'vss.json') -Name 'stays') { throw 'Generic failure ' }
         Invoke-StubProgram '/bin/rm' '-rf' (Get-StubShadowFolder -Device $InputObject.DeviceObject)
-        Write-StubShadow -Shadows @(Read-StubShadow | Where-Object { $_.ID -ne $InputObject.ID })
+        Write-StubCim -Class 'Win32_ShadowCopy' -Instances @(Read-StubShadow | Where-Object { $_.ID -ne $InputObject.ID })
     }
 }
 
@@ -89,7 +80,7 @@ function cmd.exe {
     $link = (Get-StubFile -Name 'C') + $args[3].Substring(2).Replace('\', '/')
     Invoke-StubProgram '/bin/ln' '-s' $folder $link
     if (Get-StubValue -State $state -Name 'lost') {
-        Write-StubShadow -Shadows @(Read-StubShadow | Where-Object { $_.DeviceObject -ne $device })
+        Write-StubCim -Class 'Win32_ShadowCopy' -Instances @(Read-StubShadow | Where-Object { $_.DeviceObject -ne $device })
         # Found when it is asked for, gone when it is read: names that lead nowhere.
         Invoke-StubProgram '/usr/bin/find' $folder '-type' 'f' '-exec' '/bin/ln' '-sf' '/nowhere' '{}' ';'
     }

@@ -32,21 +32,9 @@ function Write-StubProduct {
     }
     $hotfix = Get-StubValue -State $Installs -Name 'hotfix'
     if ($null -ne $hotfix) {
-        $cim = Read-StubState -Name 'cim.json'
-        $known = @(Get-StubValue -State $cim -Name 'Win32_QuickFixEngineering' | Where-Object { $null -ne $_ })
-        $cim.PSObject.Properties.Remove('Win32_QuickFixEngineering')
-        Add-Member -InputObject $cim -MemberType NoteProperty -Name 'Win32_QuickFixEngineering' -Value @($known + [pscustomobject]@{ HotFixID = $hotfix })
-        Write-StubState -Name 'cim.json' -Value $cim
+        $known = @(Get-StubValue -State (Read-StubState -Name 'cim.json') -Name 'Win32_QuickFixEngineering' | Where-Object { $null -ne $_ })
+        Write-StubCim -Class 'Win32_QuickFixEngineering' -Instances @($known + [pscustomobject]@{ HotFixID = $hotfix })
     }
-}
-
-function Write-StubProcess {
-    # The child that an installer leaves behind, or none.
-    param([AllowEmptyCollection()][object[]]$Processes)
-    $cim = Read-StubState -Name 'cim.json'
-    $cim.PSObject.Properties.Remove('Win32_Process')
-    Add-Member -InputObject $cim -MemberType NoteProperty -Name 'Win32_Process' -Value @($Processes)
-    Write-StubState -Name 'cim.json' -Value $cim
 }
 
 class PackageStubProcess {
@@ -61,7 +49,7 @@ class PackageStubProcess {
         if ($this.Looks -le 0) { return }
         $this.Looks--
         if ($this.Looks -eq 0) {
-            Write-StubProcess -Processes @()
+            Write-StubCim -Class 'Win32_Process' -Instances @()
             if ($null -ne $this.Installs) { Write-StubProduct -Installs $this.Installs }
         }
     }
@@ -109,7 +97,7 @@ function Start-StubInstaller {
     if ($null -ne $looks) {
         $made.Looks = $looks
         $now = [datetime]::UtcNow.ToString('yyyy-MM-ddTHH:mm:ssZ', [Globalization.CultureInfo]::InvariantCulture)
-        Write-StubProcess -Processes @([pscustomobject]@{ ProcessId = 4243; ParentProcessId = 4242; Name = 'setup.tmp'; CreationDate = $now })
+        Write-StubCim -Class 'Win32_Process' -Instances @([pscustomobject]@{ ProcessId = 4243; ParentProcessId = 4242; Name = 'setup.tmp'; CreationDate = $now })
         if ($works) { $made.Installs = $package.installs }
     }
     elseif ($works) { Write-StubProduct -Installs $package.installs }

@@ -5,7 +5,7 @@ $ErrorActionPreference = 'Stop'
 
 function Get-CimInstance {
     [CmdletBinding()]
-    param([string]$ClassName, [string]$Namespace, [string]$Filter)
+    param([string]$ClassName, [string]$Namespace, [string]$Filter, [uint32]$OperationTimeoutSec)
     $services = $null
     if ($ClassName -eq 'Win32_Service') { $services = Read-StubState -Name 'services.json' }
     foreach ($one in @(& (Get-Command -Name 'Get-CimInstance' -CommandType Cmdlet) @PSBoundParameters)) {
