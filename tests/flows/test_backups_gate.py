@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from standing import INSTALLS, assert_released, standing
+from standing import INSTALLS, assert_released, snapshots, standing
 
 from flows.patch import patch_estate
 from model.keys import RunKey
@@ -46,6 +46,7 @@ class Nights:
         assert standing(self.lab) == self.before
         assert_released(self.lab)
         assert self.staged() == []
+        assert snapshots(self.lab) == []
         self.lab.clear()
         return str(ran.message)
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from night import GRACE, Door, Event, Night, Nights, Prefect
-from standing import assert_released, standing
+from standing import assert_released, snapshots, standing
 from warm import Warm
 
 from tasks.run import read_estate
@@ -259,6 +259,7 @@ def test_a_run_that_is_cancelled_in_its_backups_leaves_no_snapshot(nights: Night
     cancel(nights.prefect, night)
     taken, deleted = ({e["id"] for e in nights.lab.audit(f"snapshot.{what}")} for what in ("create", "delete"))
     assert deleted == taken
+    assert snapshots(nights.lab) == []
     assert standing(nights.lab) == before
 
 

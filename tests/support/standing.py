@@ -22,14 +22,19 @@ INSTALLS = ("update.install", "sqlpatch.start", "sqlpatch.install", "host.restar
 
 
 def standing(lab: Any) -> dict[str, Any]:
-    """Services, sites with their bindings, pools, Agent schedules and snapshots of volumes, as they stand now."""
+    """Services, sites with their bindings, pools and Agent schedules, as they stand now."""
     hosts = {path.name: path for path in sorted((lab.folder / "hosts").iterdir())}
     return {
         "services": {name: _read(path / "services.json") for name, path in hosts.items()},
         "sites": {name: _sites(_read(path / "iis.json")) for name, path in hosts.items()},
         "schedules": _schedules(lab),
-        "snapshots": {name: _read(path / "cim.json").get("Win32_ShadowCopy", []) for name, path in hosts.items()},
     }
+
+
+def snapshots(lab: Any) -> list[str]:
+    """The ids of the snapshots of volumes that there are; a job that makes an archive has one."""
+    hosts = sorted((lab.folder / "hosts").iterdir())
+    return [each["ID"] for host in hosts for each in _read(host / "cim.json").get("Win32_ShadowCopy", [])]
 
 
 def assert_released(lab: Any) -> None:
