@@ -33,6 +33,12 @@ SHARED = Path(
 os.environ["PREFECT_API_URL"] = ""
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+# Labs keep their hosts in thousands of small files: in memory they cost a tenth less of all processor time.
+MEMORY = "/dev/shm"  # noqa: S108 - pytest makes a folder there that is its user's alone
+with contextlib.suppress(OSError):
+    there = os.statvfs(MEMORY)
+    if there.f_bavail * there.f_frsize > 4 << 30 and not there.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell: programs that tests start would ignore Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
