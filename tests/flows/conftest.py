@@ -17,6 +17,7 @@ import pytest
 from lab_process import LabProcess
 from rehearsal import give, take
 from ruamel.yaml import YAML
+from screen import assert_explained
 from secret_search import secrets_of
 
 from model.estate import load_estate
@@ -212,7 +213,10 @@ class Ran:
 
 @pytest.fixture
 def run_flow(prefect_harness: dict[str, str]) -> Callable[..., Ran]:  # noqa: ARG001 - needed to be running
-    """Run a flow to its end in this process; the state's type and message are read back through Prefect's API."""
+    """Run a flow to its end in this process; the state's type and message are read back through Prefect's API.
+
+    Whatever the test is about: the first screen of a night that was reported on explains how it ended.
+    """
 
     def run(flow: Any, **parameters: Any) -> Ran:
         from prefect.client.orchestration import get_client
@@ -229,6 +233,8 @@ def run_flow(prefect_harness: dict[str, str]) -> Callable[..., Ran]:  # noqa: AR
         report = {}
         if written and written[-1].folder is not None:
             report = json.loads((written[-1].folder / "report.json").read_text(encoding="utf-8"))
+        if written:
+            assert_explained(written[-1].report)
         return Ran(seen.type.value, seen.message or "", report, str(run_id))
 
     return run

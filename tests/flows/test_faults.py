@@ -1,33 +1,29 @@
 """One fault at a time: the night ends right, or it stops and the first screen says what a person at 2 a.m. needs.
 
 What the screen says is compared with what is so: what is called up answers customers, what is called down does not, what
-is called changed was installed. ``make test`` runs a few of them, other ones each day.
+is called changed was installed. Faults that other nights are about (backups, rounds, restarts, SQL Server's setup) are
+theirs: whichever night fails, ``run_flow`` looks at its screen. ``make test`` runs a few of these, other ones each day.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
+from screen import one_line, shown
 from standing import assert_released
 
 from flows.patch import patch_estate
-from report.screen import summary
 from report.summary import Report
 from tasks.report import on_report
 from tasks.run import read_estate
 from tests.test_invariants import assert_closed_while_patching
 
 pytestmark = [pytest.mark.night, pytest.mark.timeout(300)]
-
-ROWS, COLUMNS = 40, 100
 
 
 @dataclass(frozen=True)
@@ -53,34 +49,16 @@ class Case:
 
 CASES = (
     # It ends right.
-    Case("sql.slow_recovery", "EngageIP", settings={"seconds": 200}),
     Case("sql.slow_start", "sql01", settings={"seconds": 200}),
     Case("power.slow_boot", "web01", settings={"seconds": 300}),
     Case("power.servicing", "sql01", settings={"seconds": 120}),
-    Case("power.double_boot", "sql01", times=1, settings={"seconds": 30}),
-    Case("service.down_after_boot", "LanmanServer"),
     Case("sql.no_route", "web01", times=3),
     Case("task.queued", "web01", times=3, settings={"seconds": 100}),
-    Case("update.fail_download", "web01", times=1, settings={"hresult": "80240034"}),
-    Case("update.search", "sql01", times=2, settings={"hresult": "80072EE2"}),
-    Case("update.busy", "web01", times=5),
-    Case("update.still_at_work", "web01", times=2, settings={"scans": 2}),
     Case("update.forgets", "sql01"),
     Case("winrm.drop", "sql01", times=3, settings={"action": "Receive"}),
-    Case("winrm.close_connections", "web01", times=5),
-    Case("payments.late", "web01", times=1, settings={"seconds": 100}),
     Case("backup.slow", "EngageIP", settings={"seconds": 200}),
-    Case("sqlpatch.reboot_first", "MSSQLSERVER", times=1),
-    Case("sqlpatch.slow_upgrade", "sql01", settings={"seconds": 200}),
     Case("sqlpatch.hangs", "MSSQLSERVER", settings={"said": True}),
-    Case("sqlpatch.leaves_services", "MSSQLSERVER", times=1),
     # It stops before anything was changed.
-    Case(
-        "winrm.refuse_logon",
-        "web01",
-        "stopped",
-        "web01: the host refuses these credentials. Check user name and password",
-    ),
     Case(
         "sql.login_refused",
         "svc_patching",
@@ -97,17 +75,12 @@ CASES = (
         "sql01: BACKUP of EngageIP failed: no space on E:",
         settings={"free": 1000},
     ),
-    Case("backup.flip_byte", "EngageIP", "stopped", "RESTORE VERIFYONLY"),
     Case("backup.flip_transit", "acme-backups", "stopped", "BadDigest"),
-    Case("store.unreachable", r"\\nas01\billing", "stopped", r"did not reach \\nas01\billing", when="quiesce.open"),
-    Case("store.denied", "acme-backups", "stopped", "s3:PutObject", when="quiesce.open"),
     # It fails, and what is up is served.
     Case("update.fail", "KB5033904", "failed", "0x80070643", settings={"hresult": "80070643"}),
     Case(
         "update.rolls_back", "KB5034127", "failed", "is offered again after the restart: rolled back. Look at CBS.log"
     ),
-    Case("update.hollow", "KB5034127", "failed", "the build is still 10.0.17763.5206: it has not taken effect"),
-    Case("sqlpatch.exit_code", "MSSQLSERVER", "failed", "Summary.txt", settings={"code": -2068643838}),
     Case("sqlpatch.reboot_first", "MSSQLSERVER", "failed", "although the host has just been restarted"),
     Case("sqlpatch.already", "MSSQLSERVER", "failed", "MSSQLSERVER is still at 15.0.4355.3"),
     Case("sqlpatch.flip_byte", "MSSQLSERVER", "failed", "is not the package that was approved"),
@@ -141,9 +114,6 @@ def test_one_fault_at_a_time(case: Case, start_lab: Callable[..., Any], run_flow
     assert report.outcome.verdict == case.verdict, screen
     assert ran.type == ("COMPLETED" if case.verdict == "succeeded" else "FAILED")
     assert one_line(case.says) in one_line(screen), screen
-    assert len(screen.splitlines()) <= ROWS
-    if case.verdict != "succeeded":
-        explained(report, screen)
     what_is_said_is_so(lab, report)
     assert_closed_while_patching(lab.audit(effects_only=False), read_estate(lab.estate))
 
@@ -153,31 +123,6 @@ def strike(lab: Any, case: Case) -> None:
     if case.when:
         lab.until(lambda: lab.audit(case.when), case.when, 120)
     lab.declare(case.fault, case.on, case.times, **case.settings)
-
-
-def shown(report: Report) -> str:
-    """The first screen, as a terminal shows it."""
-    out = StringIO()
-    Console(file=out, width=COLUMNS, height=ROWS, force_terminal=True, color_system=None).print(summary(report))
-    return out.getvalue()
-
-
-def one_line(text: str) -> str:
-    """Without line breaks, and without the blanks that come with them."""
-    return re.sub(r"\s+", "", text)
-
-
-def explained(report: Report, screen: str) -> None:
-    """Thing and cause, what is up, down and changed, the next command: all of it is there."""
-    outcome = report.outcome
-    assert outcome.problems
-    assert outcome.next_command
-    assert outcome.next_command.startswith("billpatch ")
-    assert one_line(outcome.next_command) in one_line(screen)
-    assert re.search(r"^Problems ", screen, re.MULTILINE), screen
-    if report.touched:
-        for section in ("Up", "Down", "Changed"):
-            assert re.search(rf"^{section} ", screen, re.MULTILINE), screen
 
 
 def what_is_said_is_so(lab: Any, report: Report) -> None:

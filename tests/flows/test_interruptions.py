@@ -90,6 +90,12 @@ CHAINS = (
     ("services stopped", "store", "sql01 recovering", "web01 asked to restart", "services started"),
 )
 """Every stage once, each chain in an order in which a run that is repeated comes to them."""
+ONE_TASK = (
+    ("sql01 asked to restart", "sql01 down", "sql01 recovering"),
+    ("web01 asked to restart", "web01 down", "web01 up"),
+    ("reopening", "services started", "quiesce closed"),
+)
+"""Stages within one task each, or after the last: a run that was paused notices at the next one, whichever it was."""
 
 
 def cancel(prefect: Prefect, night: Night) -> None:
@@ -207,7 +213,8 @@ def test_a_night_that_is_cut_off_at_one_stage(nights: Nights, kind: str) -> None
 def test_a_night_that_is_cut_off_again_and_again(nights: Nights, kind: str, chain: tuple[str, ...]) -> None:
     """At every stage of the runbook; each time the same run is started again, and in the end it has done its work."""
     for stage in chain:
-        interrupt(nights, kind, stage)
+        if kind != "pause" or not any(stage in task[1:] for task in ONE_TASK):
+            interrupt(nights, kind, stage)
     finish(nights)
 
 
