@@ -117,6 +117,7 @@ ENGAGEIP = FileSpec(
         "signer": LOGISENSE,
         "in_use": ["AdminPortal", "Portal"],
     },
+    more={"after": ["Acme Provisioning Agent 4.2.0"], "services_to_stop": ["Acme Agent"]},
     script=(
         "-- EngageIP 8.5 to 8.6\nPRINT N'schema 8.6.0'\nGO\n"
         "UPDATE dbo.EngageIPOption SET Value = N'8.6.0' WHERE Name = N'Version'\nGO\n"

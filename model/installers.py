@@ -73,8 +73,10 @@ class Ran:
 
     code: int | None
     found: str | None
-    running: tuple[str, ...] = ()
-    """The processes that still ran at the deadline."""
+    running: tuple[Mapping[str, Any], ...] = ()
+    """The processes that were left running: {id, name, started}."""
+    trouble: str | None = None
+    """Why its job could not watch it to its end; None where it could."""
     log: str | None = None
     log_errors: tuple[str, ...] = ()
 
@@ -82,7 +84,7 @@ class Ran:
     def of(cls, answer: Mapping[str, Any], found: str | None) -> Ran:
         """From the answer of Install-Package."""
         running, errors = tuple(answer.get("running") or ()), tuple(answer.get("log_errors") or ())
-        return cls(answer.get("exit_code"), found, running, answer.get("log"), errors)
+        return cls(answer.get("exit_code"), found, running, answer.get("trouble"), answer.get("log"), errors)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Judgement:
     remark: str | None = None
     proof: str | None = None
     code: str | None = None
+    restarting: bool = False
+    """Whether the installer has set its host to restart, which nobody can call back."""
 
 
 def judged_package(package: FileBorne, ran: Ran) -> Judgement:
@@ -104,16 +108,24 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
     """
     meaning = None if ran.code is None else package_meaning(package, ran.code)
     asks = meaning is not None and meaning.do in {"done-reboot", "done-rebooting"}
-    restart = {"auto": asks, "always": True, "never": False}[package.restart]
+    rebooting = meaning is not None and meaning.do == "done-rebooting"
+    # What restarts by itself is waited for, whatever the estate says of it.
+    restart = {"auto": asks, "always": True, "never": rebooting}[package.restart]
     code = meaning.hex if meaning is not None and meaning.do != "done" and not asks else None
     if is_there(package, ran.found):
-        odd = ran.running or meaning is None or meaning.do not in {"done", "done-reboot", "done-rebooting"}
+        odd = (
+            ran.running
+            or ran.trouble is not None
+            or meaning is None
+            or meaning.do not in {"done", "done-reboot", "done-rebooting"}
+        )
         remark = _said(ran, meaning) if odd else None
         if asks and not restart:
             remark = "it asks for a restart, and restart: never says no"
-        return Judgement("reboot-pending" if asks else "installed", restart, remark, proof(package, ran.found), code)
+        result: Result = "reboot-pending" if asks else "installed"
+        return Judgement(result, restart, remark, proof(package, ran.found), code, rebooting)
     if asks and restart:
-        return Judgement("reboot-pending", restart=True)
+        return Judgement("reboot-pending", restart=True, restarting=rebooting)
     remark = f"{_said(ran, meaning)}, and {state(package, ran.found)}{_log(ran)}"
     return Judgement("failed", restart=False, remark=remark, code=code)
 
@@ -127,8 +139,10 @@ def after_restart(package: FileBorne, found: str | None) -> Judgement:
 
 
 def _said(ran: Ran, meaning: Meaning | None) -> str:
+    if ran.trouble is not None:
+        return f"its job lost sight of it ({ran.trouble.rstrip('.')})"
     if ran.running:
-        return f"past its deadline {', '.join(ran.running)} still ran, and was left alone"
+        return f"past its deadline {', '.join(each['name'] for each in ran.running)} still ran, and was left alone"
     if meaning is None:
         return "its job was cut off"
     return f"the installer answered {number_text(meaning.code)}: {meaning.text}"

@@ -177,6 +177,8 @@ class UpdateRecord(Record):
     """The evidence (``rescan``, ``build 15.0.4430.1``), never an exit code; None until there is some."""
     restart: bool | None = None
     """Whether its host must restart for it; None: as its result says."""
+    restarting: bool = False
+    """Whether its installer has set the host to restart: it goes down by itself, at any moment."""
 
     @property
     def known_as(self) -> str:

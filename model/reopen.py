@@ -18,6 +18,8 @@ from model.sql.builds import Build
 from model.upgrade import Upgrade, is_upgrade_section
 
 INSTALLING = "installing"
+LEFT_RUNNING = "left-running"
+"""The section that says: an installer of this host had not ended at its deadline; {name, processes: [{id, name, started}]}."""
 RESTARTING = "restarting"
 PATCHING = "patching"
 """The section that says: installs may have begun on any host of the estate, so none opens by itself."""

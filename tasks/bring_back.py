@@ -16,7 +16,6 @@ from typing import Any
 from blocks.sql_server import SqlServerError
 from blocks.winrm.errors import HostError
 from model.estate import ServiceCheck
-from model.jobs import JobFacts, Queued, Running, job_state
 from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
@@ -29,13 +28,13 @@ from model.reopen import (
     Begun,
     Reopening,
     begun_on,
-    patches_begun,
     reopening,
 )
 from tasks import balancers, checks, engageip_upgrade, lease, readiness, services, silence, switch
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_aftermath import must_be_whole, setup_facts, start_what_ran, ways_back
+from tasks.sql_aftermath import must_be_whole, start_what_ran, ways_back
+from tasks.still_installing import still_installing
 from tasks.together import TakenOver, is_passing, must_be_ours, said, together, undisturbed
 from tasks.web_readiness import await_iis
 
@@ -43,8 +42,6 @@ Held = dict[str, dict[str, Any]]
 """``quiesce.json`` of each host where it is open."""
 
 _SERVICE_SECONDS = 300
-_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch", "Install-Package", "Invoke-SqlScript"}
-"""Jobs that must have ended before anything is judged; a backup or a scan that goes on harms nobody."""
 
 
 @dataclass
@@ -188,14 +185,7 @@ def _unsettled(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
     asked = run.hosts[host].run("Get-RebootState", intent="")["asked"]
     if asked and is_going_down(run.hosts[host].run("Get-RebootState", intent=asked["intent"])):
         return "its restart"
-    for known in run.hosts[host].run("Get-PatchJob")["jobs"]:
-        facts = JobFacts.model_validate(known)
-        if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
-            return f"job {facts.id}"
-    if patches_begun(quiesce):
-        for process in setup_facts(run, host).running:
-            return f"{process.name} of SQL Server setup (process {process.id})"
-    return None
+    return still_installing(run, host, quiesce)
 
 
 def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[str]:

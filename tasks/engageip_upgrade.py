@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from blocks.sql_errors import SqlServerError
 from blocks.winrm.errors import HostError
 from model.estate import EngageIPUpgrade
-from model.installers import Judgement, is_there, judged_package
+from model.installers import Judgement, is_there
 from model.outcome import Stopped
 from model.packages import SchemaScript
 from model.plan import Plan
@@ -33,7 +33,7 @@ _SCRIPT_SECONDS = 4 * 3600.0
 
 @dataclass(frozen=True)
 class Begun:
-    """An upgrade whose installer has run; ``upgrade`` is None where nothing was to be done."""
+    """An upgrade whose installer has run; ``upgrade`` is None where nothing was to be done, or it was not begun."""
 
     upgrade: Upgrade | None
     record: UpdateRecord
@@ -56,7 +56,8 @@ def wanted(run: Run, plan: Plan) -> list[EngageIPUpgrade]:
 def begin(run: Run, package: EngageIPUpgrade) -> Begun:
     """Take EngageIP offline on every node and run the installer, unless programs and schema are there already.
 
-    Raises Stopped where it has not brought its version; JobFailed where its file is not what was approved.
+    One that needs a package which is not in is a record, and nothing is touched for it. Raises Stopped where it has not
+    brought its version, or still runs; JobFailed where its file is not what was approved.
     """
     started = datetime.now(UTC)
     now = _versions(run, package)
@@ -66,19 +67,18 @@ def begin(run: Run, package: EngageIPUpgrade) -> Begun:
         return Begun(
             None, packages.write(run, package, started, Judgement("not-needed", restart=False, proof=str(now)))
         )
+    needed = packages.lacks(run, package)
+    if needed:
+        remark = f"not begun: {needed} is not in"
+        return Begun(None, packages.write(run, package, started, Judgement("failed", restart=False, remark=remark)))
     backups = _must_be_backed_up(run, package)
     upgrade = _write_down(run, Upgrade.beginning(package, now, backups))
     _take_offline(run)
     if is_there(package, now.application) and not is_begun(run, packages.ROUND, job):
         # An earlier attempt has come so far; what is left is the schema.
         return Begun(upgrade, packages.write(run, package, started, _waiting(restart=False)))
-    try:
-        judged = judged_package(package, packages.run_package(run, package))
-    except JobFailed as failed:
-        packages.write(run, package, started, Judgement("failed", restart=False, remark=failed.message))
-        raise
+    judged = packages.carry_out(run, package, started)
     if judged.result == "failed":
-        packages.write(run, package, started, judged)
         raise Stopped.because("upgrade", f"{package.on}: {package.name} failed: {judged.remark}.")
     return Begun(upgrade, packages.write(run, package, started, _waiting(restart=judged.restart)))
 

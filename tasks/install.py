@@ -19,7 +19,6 @@ from tasks.packages import install_package, package_job, verify_packages
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
-from tasks.sql_patch import last_record as last_patch
 from tasks.step import step
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
@@ -65,19 +64,25 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
 def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]) -> Installed:
     """Install exactly these updates of the plan on ``host``: packages first, then Windows updates.
 
-    What setup of SQL Server would refuse before a restart is left for the next round. Raises Stopped where a SQL Server
-    patch has failed, JobFailed where a package is not what was approved; any other that fails is a record, and of Windows'
-    own the rescan decides.
+    What setup of SQL Server would refuse before a restart is left for the next round, and with it what must come after
+    it; so is all the rest once an installer has set its host to restart. Raises Stopped where a SQL Server patch has
+    failed or an installer still runs, JobFailed where a package is not what was approved; any other that fails is a
+    record, and of Windows' own the rescan decides.
     """
     packages = _packages(run, host)
     records: list[UpdateRecord] = []
+    later: set[str] = set()
     held = False
     for package in (packages[s.update] for s in steps if s.update in packages):
-        if held and isinstance(package, MssqlPatch):
+        if _comes_later(package, later, held=held):
+            later.add(package.name)
             continue
         records.append(_install(run, package, round_number))
+        if records[-1].restarting:
+            return Installed(tuple(records), restart=True)
         if isinstance(package, MssqlPatch):
             held = wants_restart_first(records[-1]) or _waits_before_setup(run, host)
+            later |= {package.name} if wants_restart_first(records[-1]) else set()
     windows = [s for s in steps if s.update not in packages]
     if windows and not any(map(wants_restart_first, records)):
         records += install_windows_updates(run, host, round_number, windows)
@@ -86,6 +91,11 @@ def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     due = restart_due(records, facts.pending_reboot) or any(map(wants_restart_first, records))
     return Installed(tuple(records), due)
+
+
+def _comes_later(package: Package, later: set[str], *, held: bool) -> bool:
+    """Whether a package waits for the next round: setup would refuse it now, or one that it needs waits itself."""
+    return held if isinstance(package, MssqlPatch) else not later.isdisjoint(package.after)
 
 
 def _waits_before_setup(run: Run, host: str) -> bool:
@@ -121,9 +131,8 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
         unlocked, later = newcomers(plan, host, rescan, run.estate.updates)
         _note_later(run, host, round_number, [each.update for each in later])
         windows = [wanted for wanted in plan.of("install", host) if wanted.is_windows_update]
-        known = _packages(run, host)
-        patches = [each for each in plan.of("install", host) if isinstance(known.get(each.update), MssqlPatch)]
-        again = tuple(wanted for wanted in patches if _patch_again(run, host, wanted)) + tuple(
+        packages = [each for each in plan.of("install", host) if each.update in _packages(run, host)]
+        again = tuple(wanted for wanted in packages if _package_again(run, host, wanted)) + tuple(
             wanted
             for wanted in (*windows, *unlocked)
             if rescan.offers(wanted.update or "", wanted.revision)
@@ -135,10 +144,10 @@ def verify(run: Run, plan: Plan, round_number: int, rescans: Mapping[str, Scan])
     return todo
 
 
-def _patch_again(run: Run, host: str, wanted: PlanStep) -> bool:
-    """Whether a SQL Server patch has not been tried yet, or waits for the restart that setup wanted first."""
-    tried = last_patch(run, host, wanted.update or "")
-    return tried is None or wants_restart_first(tried)
+def _package_again(run: Run, host: str, wanted: PlanStep) -> bool:
+    """Whether a package has not been tried yet, or waits for the restart that setup of SQL Server wanted first."""
+    tried = [r for r in run.journal.of(UpdateRecord) if (r.host, r.update) == (host, wanted.update)]
+    return not tried or wants_restart_first(tried[-1])
 
 
 def _note_later(run: Run, host: str, round_number: int, updates: Sequence[FoundUpdate]) -> None:

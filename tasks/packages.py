@@ -25,7 +25,7 @@ from model.installers import (
 from model.outcome import Problem, Stopped
 from model.packages import EngageIPUpgrade, FileBorne, MsuPackage, SchemaScript, probe_of
 from model.records import UpdateRecord
-from model.reopen import INSTALLING
+from model.reopen import INSTALLING, LEFT_RUNNING
 from model.wanted import MssqlPatch
 from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, is_over, run_job
 from tasks.progress import tell
@@ -84,14 +84,15 @@ def version_of(run: Run, package: FileBorne) -> str | None:
 def run_package(run: Run, package: FileBorne) -> Ran:
     """Run a package's job, or adopt the one of an earlier start, and look which version is there since.
 
-    Raises JobFailed where it was not run at all: not found, not what was approved, not signed by its publisher.
+    Raises JobFailed where it was not run at all: not found, not what was approved, not signed by its publisher; Stopped
+    where nobody knows what became of it; DeadlineExceeded where its job has not ended.
     """
     job = package_job(package)
     if not is_begun(run, ROUND, job):
         job = replace(job, secrets=source_secrets(run, package))
     try:
         answer = run_job(run, ROUND, job)
-    except (OutcomeUnknown, DeadlineExceeded) as unknown:
+    except OutcomeUnknown as unknown:
         tell("install", package.on, f"{unknown}; its version will tell")
         return Ran(None, _version_when_back(run, package))
     try:
@@ -116,6 +117,27 @@ def _version_when_back(run: Run, package: FileBorne) -> str | None:
                 f"{package.on}: nobody knows what became of {package.name}: its job was cut off, and {trouble}. "
                 f"Look at {package.on}, then run again: its version will tell.",
             )
+
+
+def _left_alone(run: Run, package: FileBorne, why: str) -> str:
+    """What to say of an installer that nobody may cut, and under which nothing else is begun."""
+    return (
+        f"{package.on}: {package.name} has not ended: {why.rstrip('.')}. It is left alone: cut at work, it would leave "
+        f"{package.on} half-installed, and so it is not restarted. Look at it there; once it has ended, run: billpatch recover {run.called}"
+    )
+
+
+def must_have_ended(run: Run, package: FileBorne, ran: Ran, judged: Judgement) -> None:
+    """Raise Stopped where the installer still runs and has not brought its version, once its host knows of it.
+
+    What still runs with the version there is no installer any more: many start their program at their end.
+    """
+    if ran.running and judged.result == "failed":
+        left = {"name": package.name, "processes": [dict(each) for each in ran.running]}
+        run.hosts[package.on].run(
+            "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={LEFT_RUNNING: left}
+        )
+        raise Stopped.because("install", _left_alone(run, package, judged.remark or ""))
 
 
 def hosts(run: Run) -> tuple[str, ...]:
@@ -180,29 +202,46 @@ def _save(run: Run, host: str, name: str, file: FileBorne | SchemaScript, publis
 def install_package(run: Run, package: FileBorne) -> UpdateRecord:
     """Install a package, unless it is there, or one that it needs is not.
 
-    One that fails is a record: others go on. Raises JobFailed where its file is not what was approved, and Stopped
-    where its services do not stop.
+    One that fails is a record: others go on. Raises as ``carry_out``.
     """
     started = datetime.now(UTC)
-    lacks = _lacks(run, package)
-    if lacks:
-        return write(run, package, started, Judgement("failed", restart=False, remark=f"not begun: {lacks} is not in"))
+    needed = lacks(run, package)
+    if needed:
+        return write(run, package, started, Judgement("failed", restart=False, remark=f"not begun: {needed} is not in"))
     found = version_of(run, package)
     if is_there(package, found) and not is_begun(run, ROUND, package_job(package)):
         return write(run, package, started, Judgement("not-needed", restart=False, proof=proof(package, found)))
     run.hosts[package.on].run(
         "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={INSTALLING: {"round": ROUND}}
     )
+    return write(run, package, started, carry_out(run, package, started))
+
+
+def carry_out(run: Run, package: FileBorne, started: datetime) -> Judgement:
+    """Run a package with its services stopped, and say what became of it.
+
+    Raises, once that is written down, JobFailed where its file is not what was approved, and Stopped where its installer
+    still runs; Stopped where its services do not stop.
+    """
     try:
         with _services_stopped(run, package):
-            ran = run_package(run, package)
+            try:
+                ran = run_package(run, package)
+            except DeadlineExceeded:
+                why = "its job has not ended in time"
+                write(run, package, started, Judgement("unknown", restart=False, remark=why))
+                raise Stopped.because("install", _left_alone(run, package, why)) from None
+            judged = judged_package(package, ran)
+            if judged.result == "failed":
+                write(run, package, started, judged)
+            must_have_ended(run, package, ran, judged)
     except JobFailed as failed:
         write(run, package, started, Judgement("failed", restart=False, remark=failed.message))
         raise
-    return write(run, package, started, judged_package(package, ran))
+    return judged
 
 
-def _lacks(run: Run, package: FileBorne) -> str:
+def lacks(run: Run, package: FileBorne) -> str:
     """The package that this one needs and that is not in; empty where all are."""
     known = {record.title: record.result for record in run.journal.of(UpdateRecord) if record.host == package.on}
     return next((name for name in package.after if known.get(name, "failed") == "failed"), "")
@@ -219,6 +258,10 @@ def _services_stopped(run: Run, package: FileBorne) -> Iterator[None]:
         if names and not is_over(run, ROUND, package_job(package)):
             names = _stop_services(run, package, names)
         yield
+    except Stopped:
+        # What installs may still be at work on their files: they are for bring_back.
+        names = []
+        raise
     finally:
         if names:
             _start_again(run, package, names)
@@ -293,6 +336,7 @@ def write(run: Run, package: FileBorne, started: datetime, judged: Judgement) ->
         ended=datetime.now(UTC),
         verified_by=judged.proof,
         restart=judged.restart,
+        restarting=judged.restarting,
     )
     for earlier in run.journal.of(UpdateRecord):
         if (earlier.host, earlier.update) == (record.host, record.update):

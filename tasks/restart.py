@@ -18,6 +18,7 @@ from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import build_by_setup
 from tasks.step import step
+from tasks.still_installing import still_installing
 
 
 def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
@@ -257,7 +258,14 @@ def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
 
 
 def _note_restart(run: Run, host: str, intent: str) -> None:
-    """From here on bring_back must prove that everything works, whoever calls it."""
+    """From here on bring_back must prove that everything works, whoever calls it; Stopped where an installer would be cut."""
+    going = still_installing(run, host, _quiesce(run, host))
+    if going:
+        raise Stopped.because(
+            "restart",
+            f"{host}: not restarted, for {going} still goes on there. Look at it; once it has ended, run: billpatch recover "
+            f"{run.called}",
+        )
     run.hosts[host].run(
         "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={RESTARTING: {"intent": intent}}
     )

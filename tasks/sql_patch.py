@@ -152,8 +152,12 @@ def _evidence(run: Run, package: MssqlPatch, round_number: int, job: Job, starte
         code = answer["exit_code"]
         if answer["ended"] == "late":
             _still_runs(run, package, started)
-        setup = sql_aftermath.setup_facts(run, host)
-        setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
+        if answer["ended"] == "lost":
+            tell("install", host, f"its job lost sight of setup: {answer['trouble']}; builds and Summary.txt will tell")
+            setup = _once_setup_ended(run, package, started)
+        else:
+            setup = sql_aftermath.setup_facts(run, host)
+            setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
     summary = newest_patch(setup.summaries, package.build)
     if code is None and summary is not None:
         code = summary.of(instance).code

@@ -9,7 +9,8 @@ An installer that answers 1641 has asked for a restart of the host itself. One w
 
 Faults, on the package's name, its product, or the host (the last two also on the file's name): ``package.exit_code`` (``codes``, one after the other;
 ``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer),
-``package.hangs``, ``package.lies`` (it says that all is well, and installs nothing), ``package.flip_byte`` (on its way to
+``package.hangs`` (``seconds``: so long after its deadline it has done its work; without them it never ends. ``watched``:
+false, its job loses sight of it at once), ``package.lies`` (it says that all is well, and installs nothing), ``package.flip_byte`` (on its way to
 the host), ``package.signer`` (``signer``: another subject, null for none).
 """
 
@@ -27,8 +28,9 @@ from lab.host import Host
 from lab.power import power
 from lab.scripts import JOB_FOLDER, JobCut, ScriptFailure, job, script
 from lab.scripts.library import ROOT, machine_value, set_value
+from lab.scripts.processes import end_process, leave_process
 from lab.scripts.sql import invoke_sql_batches
-from lab.scripts.sqlpatch import MICROSOFT, NOT_A_PROGRAM
+from lab.scripts.sqlpatch import MICROSOFT, NOT_A_PROGRAM, UNWATCHED
 from lab.scripts.transfer import SECONDS_AT_LEAST, Progress, connection_status, digest, open_share, strike
 
 INSTALL_SECONDS = 45.0
@@ -246,6 +248,14 @@ def _write_log(host: Host, path: str, installs: dict[str, Any], code: int) -> No
     host.disk.write(path, "\r\n".join(lines).encode("utf-16"))
 
 
+class _Unwatched(Exception):  # noqa: N818 - the name says what happened
+    """A job has lost sight of the installer that it has started: this process of it still runs."""
+
+    def __init__(self, left: dict[str, Any]) -> None:
+        self.left = left
+        super().__init__(UNWATCHED)
+
+
 class _Installer:
     """One package on one host, which can be run several times."""
 
@@ -258,13 +268,20 @@ class _Installer:
         stem = re.split(r"[\\/]", parameters["source"])[-1].rsplit(".", 1)[0]
         self.program = PROGRAMS.get(kind, stem)
 
-    def run(self, seconds: float, stop: threading.Event) -> tuple[int | None, list[str]]:
-        """Its exit code, and what still runs when so many seconds have passed."""
+    def run(self, seconds: float, stop: threading.Event) -> tuple[int | None, list[dict[str, Any]]]:
+        """Its exit code, and what still runs when so many seconds have passed; Unwatched where nobody sees it end."""
         about = {"product": self.installs.get("product", self.name), "version": self.installs.get("version")}
         self.host.event("package.start", **about)
-        if strike(self.host, "package.hangs", *self._subjects) is not None:
-            self._spend(seconds, stop)
-            return None, [self.program]
+        hangs = strike(self.host, "package.hangs", *self._subjects)
+        if hangs is not None:
+            left = leave_process(self.host, self.program)
+            if hangs.get("watched", True):
+                self._spend(seconds, stop)
+            if "seconds" in hangs:
+                threading.Thread(target=self._end, args=(left, float(hangs["seconds"]), about), daemon=True).start()
+            if not hangs.get("watched", True):
+                raise _Unwatched(left)
+            return None, [left]
         struck = strike(self.host, "package.exit_code", *self._subjects) or {}
         codes = struck.get("codes") or []
         code = int(codes.pop(0)) if codes else self._natural()
@@ -279,13 +296,19 @@ class _Installer:
             child = float(forks.get("seconds", 30))
             self._spend(min(child, seconds), stop)
             if child > seconds:
-                return code, [CHILD]
+                return code, [leave_process(self.host, CHILD)]
         if works:
             write_product(self.host, self.installs)
             self.host.event("package.install", **about, exit_code=code)
         if code == RESTARTS_ITSELF:
             power(self.host).shutdown_exe(["/r", "/t", "5"])
         return code, []
+
+    def _end(self, left: dict[str, Any], seconds: float, about: dict[str, Any]) -> None:
+        """What goes on when nobody waits any more: it does its work after all, unless its host was restarted."""
+        if not self.host.clock.sleep(seconds) and end_process(self.host, left):
+            write_product(self.host, self.installs)
+            self.host.event("package.install", **about, exit_code=0)
 
     def _natural(self) -> int:
         pools = self.host.read("iis.json").get("pools", {})
@@ -313,7 +336,8 @@ def install_package(
     name, probe = parameters["name"], parameters["probe"]
     progress(0, f"fetching {parameters['source']}")
     staged = receive(host, parameters, secrets)
-    running: list[str] = []
+    running: list[dict[str, Any]] = []
+    trouble: str | None = None
     try:
         data, signer = checked(host, staged, parameters)
         before = versions(host, probe)
@@ -332,7 +356,11 @@ def install_package(
         spent = 0.0
         while True:
             progress(1, f"installing {name}{f', try {len(tries) + 1}' if tries else ''}")
-            code, running = installer.run(deadline - spent, stop)
+            try:
+                code, running = installer.run(deadline - spent, stop)
+            except _Unwatched as lost:
+                code, running, trouble = None, [lost.left], str(lost)
+                break
             spent += INSTALL_SECONDS
             tries.append({"code": code, "seconds": round(INSTALL_SECONDS)})
             if code not in codes or spent + pause >= deadline:
@@ -350,6 +378,7 @@ def install_package(
         "exit_code": code,
         "tries": tries,
         "running": running,
+        "trouble": trouble,
         "versions_before": before,
         "versions_after": versions(host, probe),
         "signer": signer,

@@ -7,6 +7,7 @@ Faults, on the instance or the host:
 no further than to write its new build there; ``summary``: false, setup wrote none); ``sqlpatch.reboot_first`` (setup wants
 a restart, for whatever reason); ``sqlpatch.already`` (setup says that it is applied already, and does nothing);
 ``sqlpatch.hangs`` (``said``: true, setup does its work and never ends; false, it does nothing and never ends);
+``sqlpatch.unwatched`` (its job loses sight of setup, which goes on to its end);
 ``sqlpatch.wrong_signer`` (``signer``), ``sqlpatch.flip_byte`` (in the copy that the host has fetched);
 ``sqlpatch.leaves_services`` (what setup stopped beside the engine stays stopped).
 """
@@ -17,6 +18,7 @@ import json
 import re
 import shutil
 import threading
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +33,7 @@ from lab.scripts.transfer import Progress, digest, open_share, share_root, strik
 UNPACK_SECONDS, SETUP_SECONDS = 10, 80
 REBOOT_FIRST, ALREADY, NO_INSTANCE = -2067919934, -2042429437, -2068774911
 MICROSOFT = "CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US"
+UNWATCHED = "No more handles are available."
 NOT_A_PROGRAM = "This command cannot be run due to the error: The specified executable is not a valid application for this OS platform."
 
 
@@ -102,18 +105,25 @@ def install_sql_patch(
         if host.clock.sleep(UNPACK_SECONDS, stop):
             raise JobCut
         host.disk.write(rf"{work}\x\setup.exe", data)
-        ended, code = _Setup(host, parameters, package, began, stop).run(rf"{work}\x\setup.exe", progress)
+        if strike(host, "sqlpatch.unwatched", instance) is not None:
+            ended, code = "lost", None
+            unwatched = _Setup(host, parameters, package, began, host.clock.stopping)
+            threading.Thread(target=unwatched.run_on, args=(rf"{work}\x\setup.exe",), daemon=True).start()
+            unwatched.begun.wait()
+        else:
+            ended, code = _Setup(host, parameters, package, began, stop).run(rf"{work}\x\setup.exe", progress)
     finally:
-        if ended != "late":
+        if ended not in {"late", "lost"}:
             _remove(host, work)
     progress(100, f"setup {ended} ({'' if code is None else code})")
     return {
         "ended": ended,
         "exit_code": code,
+        "trouble": UNWATCHED if ended == "lost" else None,
         "build_before": before,
-        "build_after": setup_value(host, instance, "PatchLevel"),
+        "build_after": None if ended == "lost" else setup_value(host, instance, "PatchLevel"),
         "signer": signer,
-        "summaries": setup_summaries(host, began),
+        "summaries": [] if ended == "lost" else setup_summaries(host, began),
         "seconds": UNPACK_SECONDS + SETUP_SECONDS,
     }
 
@@ -131,12 +141,19 @@ class _Setup:
         self._host, self._parameters, self._package = host, parameters, package
         self._began, self._stop = began, stop
         self._instance: str = parameters["instance"]
+        self.begun = threading.Event()
+
+    def run_on(self, path: str) -> None:
+        """As ``run``, with nobody who waits for it."""
+        with suppress(JobCut):
+            self.run(path, lambda *_: None)
 
     def run(self, path: str, progress: Progress) -> tuple[str, int | None]:
         """How it ended, and its exit code."""
         host = self._host
         hangs = strike(host, "sqlpatch.hangs", self._instance)
         show_process(host, path)
+        self.begun.set()
         late = False
         host.event("sqlpatch.start", instance=self._instance, build=self._package["build"], kb=self._package.get("kb"))
         try:
@@ -156,7 +173,8 @@ class _Setup:
                 show_process(host, None)
 
     def _spend(self, seconds: float) -> None:
-        if self._host.clock.sleep(seconds, self._stop):
+        # A restart of its host ends it, whoever waits.
+        if self._host.clock.sleep(seconds, self._stop) or not running_setup(self._host):
             raise JobCut
 
     def _targets(self) -> dict[str, str]:

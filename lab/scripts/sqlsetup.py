@@ -51,12 +51,12 @@ def _start_mode(state: dict[str, Any]) -> str:
 
 
 def running_setup(host: Host) -> list[dict[str, Any]]:
-    """Processes of setup: from our staging folder, or from setup's own."""
+    """Processes of setup: from where we unpack it, or from setup's own folder."""
     found = [each for each in processes(host) if each.get("ExecutablePath")]
     return [
         {"id": each["ProcessId"], "name": each["Name"], "path": each["ExecutablePath"]}
         for each in found
-        if each["ExecutablePath"].casefold().startswith(rf"{ROOT}\staging".casefold() + "\\")
+        if each["ExecutablePath"].casefold().startswith(rf"{ROOT}\staging\sql-".casefold())
         or "\\setup bootstrap\\" in each["ExecutablePath"].casefold()
     ]
 

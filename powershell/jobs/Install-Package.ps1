@@ -17,8 +17,8 @@ For all tries together. What still runs then is left running, and named.
 .PARAMETER secrets
 For a share "source.username" and "source.password", for a bucket "source.url".
 .OUTPUTS
-exit_code of the last try (decimal, signed; null where it still runs), tries [{code, seconds}], running [names],
-versions_before, versions_after, signer, log (path of msiexec's), log_tail (its last 3000 characters), log_errors (its
+exit_code of the last try (decimal, signed; null where it still runs), tries [{code, seconds}], running [{id, name,
+started}], trouble (why it could not be watched to its end; null where it was), versions_before, versions_after, signer, log (path of msiexec's), log_tail (its last 3000 characters), log_errors (its
 lines with 'return value 3', each after the one before it), seconds. What it all means is decided elsewhere.
 #>
 [CmdletBinding()]
@@ -65,6 +65,8 @@ if ($kind -in @('msi', 'msp')) {
 $watch = [Diagnostics.Stopwatch]::StartNew()
 $tries = @()
 $running = @()
+$code = $null
+$trouble = $null
 $checked = $null
 try {
     $checked = Open-CheckedPackage -Path $staged -Source $source -Sha256 $sha256 -Publisher $publisher
@@ -80,41 +82,59 @@ try {
         # Not -Wait: it has no deadline. Start-Process takes no empty list.
         if ($line.Count -gt 0) { $process = Start-Process -FilePath $command.file -ArgumentList $line -PassThru }
         else { $process = Start-Process -FilePath $command.file -PassThru }
-        # Without its handle in hand an ended process has no exit code.
-        $null = $process.Handle
-        $running = @(Wait-ProcessTree -Process $process -Since $since -Watch $watch -Seconds $deadline_seconds -Message $message)
         $code = $null
-        if ($process.HasExited) { $code = [int]$process.ExitCode }
-        $tries += [ordered]@{ code = $code; seconds = [int]($watch.Elapsed.TotalSeconds - $begun) }
-        if ($code -notin $wait_codes -or $watch.Elapsed.TotalSeconds + $wait_seconds -ge $deadline_seconds) { break }
-        Write-JobProgress -Percent 1 -Message "$name must wait (exit code $code); once more in $wait_seconds s"
+        # From here on an error is none of the installer's: it goes on, and what it has done is asked for.
+        try {
+            # Without its handle in hand an ended process has no exit code.
+            $null = $process.Handle
+            $running = @(Wait-ProcessTree -Process $process -Since $since -Watch $watch -Seconds $deadline_seconds -Message $message)
+            if ($process.HasExited) { $code = [int]$process.ExitCode }
+            $tries += [ordered]@{ code = $code; seconds = [int]($watch.Elapsed.TotalSeconds - $begun) }
+            if ($code -notin $wait_codes -or $watch.Elapsed.TotalSeconds + $wait_seconds -ge $deadline_seconds) { break }
+            Write-JobProgress -Percent 1 -Message "$name must wait (exit code $code); once more in $wait_seconds s"
+        }
+        catch {
+            $trouble = $_.Exception.GetBaseException().Message
+            if (-not $process.HasExited) { $running = @([ordered]@{ id = [long]$process.Id; name = [string]$process.ProcessName; started = ConvertTo-IsoDate -Date $process.StartTime }) }
+            break
+        }
         Start-Sleep -Seconds $wait_seconds
     }
 }
 finally {
     if ($null -ne $checked) { $checked.stream.Dispose() }
-    # Windows Installer keeps what it needs of it; what still runs may need all of it.
-    if ($running.Count -eq 0) { [IO.File]::Delete($staged) }
+    # Windows Installer keeps what it needs of it; what still runs, or may run, may need all of it.
+    if ($running.Count -eq 0 -and $null -eq $trouble) {
+        try { Invoke-Retry -Work { [IO.File]::Delete($staged) } }
+        catch { $null = $_ } # a virus scanner holds it: what lies there is checked again before it runs again
+    }
 }
 
 $tail = $null
 $errors = @()
-if ($null -ne $log -and [IO.File]::Exists($log)) {
-    # UTF-16 with a mark.
-    $reader = New-Object IO.StreamReader((Open-SharedRead -Path $log), [Text.Encoding]::Unicode, $true)
-    try { $text = $reader.ReadToEnd() }
-    finally { $reader.Dispose() }
-    $tail = $text.Substring([Math]::Max(0, $text.Length - 3000))
-    $lines = @($text -split '\r?\n')
-    for ($i = 0; $i -lt $lines.Count -and $errors.Count -lt 12; $i++) {
-        if ($lines[$i] -notmatch 'return value 3') { continue }
-        foreach ($one in @($lines[[Math]::Max(0, $i - 1)], $lines[$i])) {
-            if ($one -and $errors -notcontains $one) { $errors += $one.Substring(0, [Math]::Min(300, $one.Length)) }
+$after = @()
+try {
+    if ($null -ne $log -and [IO.File]::Exists($log)) {
+        # UTF-16 with a mark.
+        $reader = New-Object IO.StreamReader((Open-SharedRead -Path $log), [Text.Encoding]::Unicode, $true)
+        try { $text = $reader.ReadToEnd() }
+        finally { $reader.Dispose() }
+        $tail = $text.Substring([Math]::Max(0, $text.Length - 3000))
+        $lines = @($text -split '\r?\n')
+        for ($i = 0; $i -lt $lines.Count -and $errors.Count -lt 12; $i++) {
+            if ($lines[$i] -notmatch 'return value 3') { continue }
+            foreach ($one in @($lines[[Math]::Max(0, $i - 1)], $lines[$i])) {
+                if ($one -and $errors -notcontains $one) { $errors += $one.Substring(0, [Math]::Min(300, $one.Length)) }
+            }
         }
     }
+    $after = @(Read-PackageVersion -Probe $probe)
+    Write-JobProgress -Percent 100 -Message "$name ended with $code"
 }
-Write-JobProgress -Percent 100 -Message "$name ended with $code"
+catch {
+    if ($null -eq $trouble) { $trouble = $_.Exception.GetBaseException().Message }
+}
 [ordered]@{
-    exit_code = $code; tries = @($tries); running = @($running); versions_before = $before; versions_after = @(Read-PackageVersion -Probe $probe)
+    exit_code = $code; tries = @($tries); running = @($running); trouble = $trouble; versions_before = $before; versions_after = $after
     signer = $checked.signer; log = $log; log_tail = $tail; log_errors = @($errors); seconds = [int]$watch.Elapsed.TotalSeconds
 }

@@ -14,10 +14,10 @@ Besides /quiet /IAcceptSQLServerLicenseTerms /Action=Patch and /InstanceName=<in
 .PARAMETER grace_seconds
 How long a setup that has said its last word in Summary.txt may take to end; then it is ended.
 .OUTPUTS
-ended: exited, said (its last word is in Summary.txt, its process had to be ended) or late (it still runs after
-deadline_seconds, and goes on); exit_code (decimal, signed; null unless exited), build_before, build_after (PatchLevel,
-null where there is no such instance), signer, summaries [{path, written, text}] written since it began, seconds. What all
-this means is decided elsewhere.
+ended: exited, said (its last word is in Summary.txt, its process had to be ended), late (it still runs after
+deadline_seconds, and goes on) or lost (it could not be watched to its end, and may go on: trouble says why); exit_code
+(decimal, signed; null unless exited), build_before, build_after (PatchLevel, null where there is no such instance), signer,
+summaries [{path, written, text}] written since it began, seconds. What all this means is decided elsewhere.
 #>
 [CmdletBinding()]
 param(
@@ -58,6 +58,12 @@ function Test-LastWord {
     @(Get-SetupSummary -Since $started | Where-Object { $_.text -match 'Exit code \(Decimal\):\W*\d' -and $_.text -match 'Requested action:\W*Patch' }).Count -gt 0
 }
 
+function Test-SetupProcess {
+    <# .SYNOPSIS Whether a process of setup runs; setup may restart WMI, and what cannot be seen now is looked at again. #>
+    try { @(Get-SetupProcess).Count -gt 0 }
+    catch { $true }
+}
+
 function Wait-Setup {
     <# .SYNOPSIS Waits for a program and those that it starts; answers exited, said or late. #>
     param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][string]$What)
@@ -65,7 +71,7 @@ function Wait-Setup {
     $null = $Process.Handle
     $waited = 0
     $silent = 0
-    while (-not $Process.HasExited -or @(Get-SetupProcess).Count -gt 0) {
+    while (-not $Process.HasExited -or (Test-SetupProcess)) {
         if ($waited -ge $deadline_seconds) { return 'late' }
         if ($silent -ge $grace_seconds) { return 'said' }
         Start-Sleep -Seconds 5
@@ -110,26 +116,41 @@ try {
     if ($all_instances) { $target = '/AllInstances' }
     Write-JobProgress -Percent 5 -Message "patching $instance ($before) with $([IO.Path]::GetFileName($path))"
     $setup = Start-Process -FilePath "$unpackTo\x\setup.exe" -ArgumentList (@('/quiet', '/IAcceptSQLServerLicenseTerms', '/Action=Patch', $target) + $arguments) -PassThru
-    $ended = Wait-Setup -Process $setup -What "setup has been patching $instance"
+    $ended = 'lost'
     $code = $null
-    if ($ended -eq 'exited') { $code = [int]$setup.ExitCode }
-    if ($ended -eq 'said') {
-        foreach ($one in @(Get-SetupProcess)) { Stop-Process -Id $one.id -Force }
+    $trouble = $null
+    $after = $null
+    $summaries = @()
+    # From here on an error is none of setup's: it goes on, and what it has done is asked for.
+    try {
+        $how = Wait-Setup -Process $setup -What "setup has been patching $instance"
+        if ($how -eq 'exited') { $code = [int]$setup.ExitCode }
+        if ($how -eq 'said') {
+            foreach ($one in @(Get-SetupProcess)) { Stop-Process -Id $one.id -Force }
+        }
+        $after = Get-InstanceBuild -Instance $instance
+        $summaries = @(Get-SetupSummary -Since $started)
+        Write-JobProgress -Percent 100 -Message "setup $how ($code)"
+        $ended = $how
+    }
+    catch {
+        $code = $null
+        $trouble = $_.Exception.GetBaseException().Message
     }
     [ordered]@{
         ended = $ended
         exit_code = $code
+        trouble = $trouble
         build_before = $before
-        build_after = Get-InstanceBuild -Instance $instance
+        build_after = $after
         signer = $signer
-        summaries = @(Get-SetupSummary -Since $started)
+        summaries = $summaries
         seconds = [int]$watch.Elapsed.TotalSeconds
     }
-    Write-JobProgress -Percent 100 -Message "setup $ended ($code)"
 }
 finally {
     # One that still runs needs its files; what cannot be removed is removed before the next patch.
-    if ($ended -ne 'late') {
+    if ($ended -notin @('late', 'lost')) {
         try { Remove-Work }
         catch { Write-JobProgress -Percent 100 -Message "$unpackTo could not be removed: $($_.Exception.GetBaseException().Message)" }
     }

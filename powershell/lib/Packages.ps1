@@ -192,7 +192,7 @@ function Read-PackageVersion {
 
 function Wait-ProcessTree {
     <#
-    .SYNOPSIS Waits until a process and all that it has started have ended; answers the names of those that run at the deadline.
+    .SYNOPSIS Waits until a process and all that it has started have ended; answers {id, name, started} of those that run at the deadline.
     .DESCRIPTION A bootstrapper may end long before the installers that it has started. Nothing is ever killed.
     #>
     param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
@@ -201,17 +201,20 @@ function Wait-ProcessTree {
         $Process.Refresh()
         # Before the others are looked at: a child that it starts last is then among them.
         $ended = [bool]$Process.HasExited
+        $seen = $true
+        $all = @()
         # Ids are used again: what began before cannot be a child of ours.
-        $all = @(Get-CimInstance -ClassName Win32_Process | Where-Object { $null -ne $_.CreationDate -and $_.CreationDate.ToUniversalTime() -ge $Since })
+        try { $all = @(Get-CimInstance -ClassName Win32_Process | Where-Object { $null -ne $_.CreationDate -and $_.CreationDate.ToUniversalTime() -ge $Since }) }
+        catch { $seen = $false } # an installer may restart WMI: what cannot be seen now is looked at again
         do {
             $more = @($all | Where-Object { $tree -contains [long]$_.ParentProcessId -and $tree -notcontains [long]$_.ProcessId } | ForEach-Object { [long]$_.ProcessId })
             $tree += $more
         } while ($more.Count -gt 0)
-        $running = @($all | Where-Object { $tree -contains [long]$_.ProcessId -and [long]$_.ProcessId -ne $Process.Id } | ForEach-Object { [string]$_.Name })
-        if (-not $ended) { $running = @([string]$Process.ProcessName) + $running }
-        if ($running.Count -eq 0) { return }
+        $running = @($all | Where-Object { $tree -contains [long]$_.ProcessId -and [long]$_.ProcessId -ne $Process.Id } | ForEach-Object { [ordered]@{ id = [long]$_.ProcessId; name = [string]$_.Name; started = ConvertTo-IsoDate -Date $_.CreationDate } })
+        if (-not $ended) { $running = @([ordered]@{ id = [long]$Process.Id; name = [string]$Process.ProcessName; started = ConvertTo-IsoDate -Date $Process.StartTime }) + $running }
+        if ($running.Count -eq 0 -and $seen) { return }
         if ($Watch.Elapsed.TotalSeconds -ge $Seconds) { return $running }
-        Write-JobProgress -Percent ([int][Math]::Min(99, 100 * $Watch.Elapsed.TotalSeconds / $Seconds)) -Message "$Message ($($running -join ', '))"
+        Write-JobProgress -Percent ([int][Math]::Min(99, 100 * $Watch.Elapsed.TotalSeconds / $Seconds)) -Message "$Message ($(@($running | ForEach-Object { $_.name }) -join ', '))"
         Start-Sleep -Seconds 1
     }
 }

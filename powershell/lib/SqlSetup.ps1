@@ -26,8 +26,8 @@ function Get-SqlInstance {
 }
 
 function Get-SetupProcess {
-    <# .SYNOPSIS {id, name, path} of every process of SQL Server setup that runs: from our staging folder, or from setup's own. #>
-    $ours = "$(Get-PatchingRoot)\staging\*"
+    <# .SYNOPSIS {id, name, path} of every process of SQL Server setup that runs: from where we unpack it, or from setup's own folder. #>
+    $ours = "$(Get-PatchingRoot)\staging\sql-*"
     foreach ($process in @(Get-CimInstance -ClassName Win32_Process)) {
         $path = [string]$process.ExecutablePath
         if ($path -like $ours -or $path -like '*\Setup Bootstrap\*') {

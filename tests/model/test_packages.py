@@ -147,13 +147,17 @@ def test_restarts_as_the_estate_says() -> None:
     assert (never.result, never.restart) == ("reboot-pending", False)
     assert "restart: never" in (never.remark or "")
     assert judged_package(msi(restart="never"), Ran(3010, None)).result == "failed"
+    # What restarts by itself is waited for, whatever the estate says.
+    going = judged_package(msi(restart="never"), Ran(1641, "4.2.0"))
+    assert (going.restart, going.restarting, going.remark) == (True, True, None)
+    assert not judged_package(msi(), Ran(3010, "4.2.0")).restarting
 
 
 def test_what_still_runs_is_judged_by_the_version() -> None:
     """Past the deadline nothing was killed: it is in, or it is not."""
-    running = Ran(None, "4.2.0", running=("setup.tmp",))
+    running = Ran(None, "4.2.0", running=({"name": "setup.tmp"},))
     assert judged_package(exe(), running).result == "installed"
-    late = judged_package(exe(), Ran(0, None, running=("setup.tmp",)))
+    late = judged_package(exe(), Ran(0, None, running=({"name": "setup.tmp"},)))
     assert (late.result, "setup.tmp still ran, and was left alone" in (late.remark or "")) == ("failed", True)
 
 

@@ -16,7 +16,9 @@ from lab.faults import Fault
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Get-PackageVersion", "Install-Package", "Invoke-SqlScript", "Save-Package"),
+    pytest.mark.telling(
+        "Find-LeftProcess", "Get-PackageVersion", "Install-Package", "Invoke-SqlScript", "Save-Package"
+    ),
 ]
 
 CODE = "{2B6C0A0E-5E0C-4B55-9C7B-0D6E1B1C2A11}"
@@ -161,9 +163,48 @@ def test_what_still_runs_at_the_deadline_is_named_and_left_alone(hosts: Any) -> 
     """Nothing is killed; there is no exit code, and the file stays for whoever still needs it."""
     fault(hosts, {"hangs": True}, Fault("package.hangs", on="Agent"))
     parameters = put(hosts, "setup.exe", package()) | {"deadline_seconds": 1}
-    answer = install(hosts, parameters).agree("seconds")
-    assert (answer["exit_code"], answer["running"], answer["versions_after"]) == (None, ["setup"], [])
+    answer = install(hosts, parameters).agree("seconds", "id", "started")
+    assert (answer["exit_code"], answer["trouble"], answer["versions_after"]) == (None, None, [])
+    assert [each["name"] for each in answer["running"]] == ["setup"]
     assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
+
+
+def test_an_installer_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
+    """That the job has failed says nothing of the package: its process is named, and its file stays."""
+    fault(hosts, {"unwatched": True}, Fault("package.hangs", on="Agent", with_={"watched": False}))
+    answer = install(hosts, put(hosts, "setup.exe", package())).agree("seconds", "id", "started")
+    assert (answer["exit_code"], answer["trouble"]) == (None, "No more handles are available.")
+    assert [each["name"] for each in answer["running"]] == ["setup"]
+    assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
+
+
+def test_a_file_that_is_held_fails_no_package(hosts: Any) -> None:
+    """A virus scanner, or the program that was just installed: the installer has done its work."""
+    parameters = put(hosts, "agent.msi", package())
+    folder = hosts.engine / "C/ProgramData/EngageIPPatching/staging/packages" / parameters["sha256"]
+    folder.mkdir(parents=True)
+    # What cannot be deleted: a folder where the file would be made anew.
+    (folder / "agent.msi").write_bytes(package())
+    folder.chmod(0o500)
+    try:
+        answer = hosts.call_job("Install-Package", parameters).engine["value"]
+    finally:
+        folder.chmod(0o700)
+    assert (answer["exit_code"], answer["trouble"], answer["versions_after"]) == (0, None, [VERSION])
+
+
+def test_which_processes_still_run(hosts: Any) -> None:
+    """By id and start: an id is used again by somebody else."""
+    now = "2026-10-02T02:03:04.500Z"
+    rows = [
+        {"ProcessId": 77, "Name": "viewer.exe", "CreationDate": now},
+        {"ProcessId": 4, "Name": "System", "CreationDate": None},
+    ]
+    hosts.state("cim.json", lambda cim: cim.update(Win32_Process=rows))
+    ours = {"id": 77, "name": "viewer", "started": "2026-10-02T02:03:05.100Z"}
+    others = ({**ours, "id": 78}, {**ours, "started": "2026-10-02T02:03:09.100Z"}, {**ours, "id": 4})
+    assert hosts.run("Find-LeftProcess", {"processes": [ours, *others]}).agree() == {"running": [ours]}
+    assert hosts.run("Find-LeftProcess", {"processes": []}).agree() == {"running": []}
 
 
 def test_an_installer_that_lies(hosts: Any) -> None:

@@ -79,14 +79,14 @@ def patch(path: str = HERE, data: bytes | None = None, **more: Any) -> dict[str,
     return {**given, "deadline_seconds": 60, "grace_seconds": 20, **more}
 
 
-def agree(both: Any) -> dict[str, Any]:
-    """Both tellings, but for how long it took and when it began."""
+def agree(both: Any, *volatile: str) -> dict[str, Any]:
+    """Both tellings, but for how long it took, when it began, and fields of these names."""
     for side in (both.engine, both.lab):
         for summary in side["value"]["summaries"]:
             summary["text"] = re.sub(r"Start time:.*", "", summary["text"])
             summary["path"] = re.sub(r"\d{8}_\d{6}", "STAMP", summary["path"])
         side["value"]["summaries"].sort(key=lambda each: each["path"])  # both were written in one tick of the clock
-    found: dict[str, Any] = both.agree("seconds", "written")
+    found: dict[str, Any] = both.agree("seconds", "written", *volatile)
     return found
 
 
@@ -171,6 +171,16 @@ def test_a_setup_that_is_late_is_left_alone(hosts: Any) -> None:
     again = hosts.call_job("Install-SqlPatch", patch()).agree("line")
     assert again["id"] == "SetupRuns"
     assert len(started(hosts)) == 2
+
+
+def test_a_setup_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
+    """That the job has failed says nothing of the patch: setup's files stay, and what it does is asked for."""
+    said(hosts, 0, unwatched=True)
+    hosts.lab.faults.declare(Fault("sqlpatch.unwatched"))
+    answer = agree(hosts.call_job("Install-SqlPatch", patch()), "trouble")
+    assert (answer["ended"], answer["exit_code"]) == ("lost", None)
+    assert "nobody knows" in answer["trouble"]
+    assert len(left(hosts)[0]) == 3
 
 
 def test_what_setup_has_left_behind(hosts: Any) -> None:

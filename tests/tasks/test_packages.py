@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,21 @@ import pytest
 from lab_process import LabProcess
 
 from blocks.credential_lookup import resolve
+from blocks.winrm.errors import HostError
 from model.estate import Estate, load_estate
 from model.keys import RunKey
+from model.outcome import Stopped
 from model.packages import ExePackage, MsiPackage
+from model.plan import plan_of
 from model.records import UpdateRecord
 from model.reopen import INSTALLING
+from model.scan import Scan
+from tasks import install
 from tasks.jobs import JobFailed
 from tasks.packages import install_package, verify_packages
+from tasks.restart import restart_host
 from tasks.run import Run
+from tasks.still_installing import still_installing
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +69,12 @@ class Bench:
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def end_processes(self) -> None:
+        """Somebody at the console ends what an installer has left running."""
+        file = self.folder / "hosts" / "web01" / "cim.json"
+        cim = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**cim, "Win32_Process": []}), encoding="utf-8")
 
     def forget(self, product: str) -> None:
         """Uninstall it, behind everybody's back."""
@@ -189,15 +203,60 @@ def test_what_waits_for_its_restart_is_looked_at_again(bench: Bench) -> None:
         assert (record.result, record.verified_by) == (result, "version 4.2.0" if installs else None)
 
 
-def test_a_hung_installer_is_left_alone_and_named(bench: Bench) -> None:
-    """At the deadline nothing is killed, and it has failed as its version is not there."""
-    package = bench.package("viewer", deadline=timedelta(minutes=5))
-    bench.declare("package.hangs", package.name)
+@pytest.mark.parametrize("watched", [True, False])
+def test_nothing_is_begun_under_an_installer_that_has_not_ended(bench: Bench, watched: bool) -> None:
+    """At its deadline nothing is killed: the night stops, its host knows, and is not restarted before it has ended."""
+    package = bench.package("viewer", deadline=timedelta(minutes=5), services_to_stop=("Acme Agent",))
+    bench.declare("package.hangs", package.name, watched=watched)
     with bench.run() as run:
         run.journal.write(_in(bench.package().name))
-        record = install_package(run, package)
-    assert record.result == "failed"
-    assert "past its deadline viewer-2.1 still ran, and was left alone" in (record.remark or "")
+        with pytest.raises(Stopped) as stopped:
+            install_package(run, package)
+        record = run.journal.of(UpdateRecord)[-1]
+        why = "past its deadline viewer-2.1 still ran" if watched else "its job lost sight of it (No more handles"
+        assert why in str(stopped.value)
+        assert "billpatch recover acme-packages" in str(stopped.value)
+        assert record.result == "failed"
+        assert why in (record.remark or "")
+        services = json.loads((bench.folder / "hosts" / "web01" / "services.json").read_text(encoding="utf-8"))
+        assert services["Acme Agent"]["status"] == "Stopped", "its files may be at work"
+
+        quiesce = run.hosts["web01"].run("Get-QuiesceState")["quiesce"]
+        left = still_installing(run, "web01", quiesce)
+        assert (left or "").startswith(f"viewer-2.1 of {package.name} (process ")
+        boots = len(bench.trail("host.boot"))
+        refused: Any = restart_host._task.fn(run, "web01", 1)  # type: ignore[attr-defined]
+        assert refused.message.startswith(f"restart: web01: not restarted, for {left} still goes on there.")
+        assert len(bench.trail("host.boot")) == boots
+        bench.end_processes()
+        assert still_installing(run, "web01", quiesce) is None
+        run.hosts["web01"].run("Start-HostServices", names=["Acme Agent"], fence=1, timeout_seconds=60)
+
+
+def test_what_comes_after_an_installer_that_restarts_its_host_waits_for_the_next_round(bench: Bench) -> None:
+    """1641 while others wait: nothing more is asked of a host that goes down by itself, and nothing is forgotten."""
+    agent, viewer = bench.package().name, bench.package("viewer").name
+    bench.declare("package.exit_code", agent, codes=[1641])
+    plan = plan_of(bench.estate, {})
+    boots, begun = len(bench.trail("host.boot")), len(bench.trail("package.start"))
+    step: Any = install.install_on
+    with bench.run() as run:
+        first = step._task.fn(run, "web01", 1, plan.of("install", "web01"))
+        assert ([each.update for each in first.records], first.restart) == ([agent], True)
+        bench.until(lambda: len(bench.trail("host.boot")) > boots)
+        bench.until(lambda: _answers(run))
+        todo = install.verify(run, plan, 1, {"web01": Scan()})
+        assert [each.update for each in todo["web01"]] == [viewer]
+        second = step._task.fn(run, "web01", 2, todo["web01"])
+        assert [(each.update, each.result) for each in second.records] == [(viewer, "installed")]
+        assert install.verify(run, plan, 2, {"web01": Scan()}) == {}
+    assert len(bench.trail("package.start")) == begun + 2
+
+
+def _answers(run: Run) -> bool:
+    with suppress(HostError):
+        return bool(run.hosts["web01"].run("Confirm-Boot"))
+    return False
 
 
 def _in(name: str) -> UpdateRecord:

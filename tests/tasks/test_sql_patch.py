@@ -98,6 +98,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         sql: dict[str, Any] | None = None,
         speed: float = 400,
         later: tuple[str, ...] = (),
+        viewer: bool = False,
     ) -> Bench:
         lab = Lab(PRESETS[preset], tmp_path / "lab", speed=speed).start()
         monkeypatch.setenv("BILLPATCH_CREDENTIALS", str(lab.credentials_file))
@@ -112,6 +113,14 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             first = document["updates"]["packages"][0]
             own = {"name": f"the patch to {build}", "source": rf"\\nas01\billing\packages\{build}.exe", "build": build}
             document["updates"]["packages"].append({**first, **own, "sha256": hashlib.sha256(data).hexdigest()})
+        if viewer:
+            brings = {"installs": {"registry": {r"SOFTWARE\Acme\Reports": {"Version": "9.0"}}}}
+            data = b"MZ\n" + json.dumps(brings).encode() + b"\n"
+            (lab.share / "packages" / "reports.exe").write_bytes(data)
+            own = {"kind": "exe", "name": "Report Viewer", "on": "sql01", "version": "9.0", "after": [CU]}
+            where = {"source": r"\\nas01\billing\packages\reports.exe", "sha256": hashlib.sha256(data).hexdigest()}
+            probe = {"registry": r"HKLM\SOFTWARE\Acme\Reports", "value": "Version"}
+            document["updates"]["packages"].append({**own, **where, "probe": probe, "unsigned": "a test's own"})
         yaml.dump(document, lab.estate_file)
         run = open_run(str(lab.estate_file), change="CHG1")
         run.number, run.fence = 1, 1
@@ -209,6 +218,35 @@ def test_a_setup_that_hangs_after_its_last_word_is_judged_by_the_evidence(bench:
     night = bench()
     night.fault("sqlpatch.hangs", said=True)
     assert (night.install().result, night.record.hresult) == ("installed", "0x00000000")
+
+
+def test_a_job_that_loses_sight_of_setup_says_nothing_of_the_patch(bench: Callable[..., Bench]) -> None:
+    """Setup goes on: it is waited for, and its builds and Summary.txt tell what it has done."""
+    night = bench()
+    night.fault("sqlpatch.unwatched", times=1)
+    record = night.install()
+    assert (record.result, record.hresult) == ("installed", "0x00000000")
+    assert any("lost sight of setup: No more handles" in each.message for each in night.told)
+    assert len(night.audit("sqlpatch.install")) == 1
+
+
+def test_what_needs_a_patch_waits_for_it_where_setup_wants_a_restart_first(bench: Callable[..., Bench]) -> None:
+    """The package is left for the round in which the patch goes in, and goes in there."""
+    night = bench(viewer=True)
+    night.fault("sqlpatch.reboot_first", times=1)
+    plan = plan_of(night.run.estate, {})
+    step: Any = install.install_on
+    first = step._task.fn(night.run, "sql01", 1, plan.of("install", "sql01"))
+    assert ([each.update for each in first.records], first.restart) == ([CU], True)
+    todo = install.verify(night.run, plan, 1, {"sql01": Scan()})
+    assert [each.update for each in todo["sql01"]] == [CU, "Report Viewer"]
+    night.restart("acme-billing.CHG1.1.1")
+    second = step._task.fn(night.run, "sql01", 2, todo["sql01"])
+    assert [(each.update, each.result) for each in second.records] == [
+        (CU, "installed"),
+        ("Report Viewer", "installed"),
+    ]
+    assert install.verify(night.run, plan, 2, {"sql01": Scan()}) == {}
 
 
 def test_a_setup_that_does_not_end_is_left_alone_and_keeps_the_estate_closed(bench: Callable[..., Bench]) -> None:

@@ -1,7 +1,7 @@
 #Requires -Version 5.1
 # SQL Server's setup: a package is a file whose last line is JSON ({"build", "kb", "signer"}), and unpacks to a setup.exe that
 # is the same file. setup.json says {"exit_code", "patches", "summary" (the text that it writes, or null), "hangs" ("said",
-# "silent"), "unpacks": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
+# "silent"), "unwatched": true (its exit code cannot be had), "unpacks": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
@@ -83,6 +83,10 @@ function Start-StubSqlSetup {
         $folder = $unpack[0].Substring(3)
         $null = [IO.Directory]::CreateDirectory($folder)
         if ((Get-StubValue -State $fault -Name 'unpacks') -ne $false) { [IO.File]::Copy($FilePath, "$folder\setup.exe") }
+        return $process
+    }
+    if (Get-StubValue -State $fault -Name 'unwatched') {
+        $process.ExitCode = 'nobody knows'
         return $process
     }
     $hangs = Get-StubValue -State $fault -Name 'hangs'

@@ -1,0 +1,30 @@
+"""Whether something is still being installed on a host: it is never cut, and nothing is judged under it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.jobs import JobFacts, Queued, Running, job_state
+from model.reopen import LEFT_RUNNING, patches_begun
+from tasks.run import Run
+from tasks.sql_aftermath import setup_facts
+
+_INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch", "Install-Package", "Invoke-SqlScript"}
+"""Jobs that must have ended before anything is judged; a backup or a scan that goes on harms nobody."""
+
+
+def still_installing(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
+    """What installs on ``host`` and has not ended, by its ``quiesce``: a job, or what one has left running; None where nothing does."""
+    for known in run.hosts[host].run("Get-PatchJob")["jobs"]:
+        facts = JobFacts.model_validate(known)
+        if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
+            return f"job {facts.id}"
+    left = (quiesce.get("held") or {}).get(LEFT_RUNNING)
+    if left:
+        for process in run.hosts[host].run("Find-LeftProcess", processes=left["processes"])["running"]:
+            return f"{process['name']} of {left['name']} (process {process['id']})"
+    if patches_begun(quiesce):
+        for setup in setup_facts(run, host).running:
+            return f"{setup.name} of SQL Server setup (process {setup.id})"
+    return None
