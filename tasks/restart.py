@@ -128,7 +128,15 @@ def _services_suffice(run: Run, host: str, intent: str) -> bool:
         return False
     asked = run.hosts[host].run("Get-RebootState", intent=intent)["asked"]
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
-    records = [record for record in run.journal.of(UpdateRecord) if record.host == host]
+    # What a restart of this run has granted asks for none any more.
+    granted = max(
+        (each.asked for each in run.journal.of(RestartRecord) if each.host == host and each.ready), default=None
+    )
+    records = [
+        each
+        for each in run.journal.of(UpdateRecord)
+        if each.host == host and (granted is None or (each.ended or each.started) > granted)
+    ]
     begun = asked is not None and asked["intent"] == intent
     return not begun and not windows_asks(records, facts.pending_reboot)
 
@@ -301,12 +309,25 @@ def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline:
         # What setup has left is what must run; a setup that has refused to begin has left what was there.
         begun = bool(patches_begun(quiesce))
         build = build_by_setup(run, host) if begun else None
+        _start_manual(run, host, known, deadline, scripts=begun)
         readiness.await_sql(run, host, deadline, build=build, known=known, scripts=begun, stop=run.stop)
         web_readiness.await_routes(run, host, deadline, stop=run.stop)
     if host in run.estate.hosts_with("iis"):
         _await_needed(run, host)
         web_readiness.await_iis(run, host, deadline, stop=run.stop)
     services.await_back(run, host, quiesce, deadline, stop=run.stop)
+
+
+def _start_manual(run: Run, host: str, known: readiness.Before, deadline: float, *, scripts: bool) -> None:
+    """Start what ran before and does not start with the machine: the engine, then Agent, which needs one that can be used."""
+    agent, engine = readiness.sql_services(run.estate.sql[host].instance)
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=[engine, agent]))
+    down = {one.name for one in facts.services if one.start_mode == "Manual" and one.status == "Stopped"}
+    if engine in down:
+        services.start(run, host, [engine])
+    if agent in down and known.agent:
+        readiness.await_sql(run, host, deadline, known=readiness.Before(known.start), scripts=scripts, stop=run.stop)
+        services.start(run, host, [agent])
 
 
 def _quiesce(run: Run, host: str) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     )
     assert recovered.returncode == 3, recovered.stderr
     assert "/Action=RemovePatch /InstanceName=MSSQLSERVER" in recovered.stdout
-    assert r"master: \\nas01\billing" in " ".join(recovered.stdout.split()), "whatever the order, and so the line breaks"
+    assert r"master: \\nas01\billing" in " ".join(recovered.stdout.split()), (
+        "whatever the order, and so the line breaks"
+    )
     assert statuses(lab, "web01") == [503, 503]
 
     lab.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,12 +12,19 @@ from prefect import flow
 
 from blocks.winrm.errors import ConnectionDropped, HostUnreachable
 from model.journal import Journal
-from tasks.restart import restart_host
+from model.records import RestartRecord, UpdateRecord
+from tasks.restart import _services_suffice, restart_host
 from tasks.step import settle
 
 INTENT = "acme.CHG1.1"
 BOOTED, AGAIN = "2026-03-08T08:00:00Z", "2026-03-08T08:10:00Z"
 ASKED = {"intent": INTENT, "boot_id": "old", "last_boot": BOOTED, "asked": "2026-03-08T08:05:00Z"}
+
+
+FACTS = {
+    "computer": "WEB01", "powershell": "5.1", "now": AGAIN, "last_boot": BOOTED,
+    "os": {"caption": "Windows Server 2019", "version": "10.0.17763", "build": "17763", "ubr": 1, "domain_role": 3},
+}  # fmt: skip
 
 
 class Host:
@@ -41,6 +48,8 @@ class Host:
             return boot | evidence | {"uptime_seconds": 60, "servicing_in_progress": 0}
         answers = {
             "Get-QuiesceState": {"quiesce": None},
+            "Get-PatchJob": {"jobs": []},
+            "Get-HostFacts": FACTS,
             "Get-AutoServices": {"services": []},
             "Confirm-Boot": {"boot_id": "new"},
             "Update-Lease": {"granted": True},
@@ -76,3 +85,28 @@ def test_a_connection_that_breaks_under_the_request_counts_as_asked() -> None:
     assert host.asked == 1
     assert record.down is not None
     assert record.ready > record.down
+
+
+def test_what_a_restart_has_granted_asks_for_none_any_more() -> None:
+    """With services-only a CU that answered 3010 restarts Windows once, and not again after the next round."""
+    run = run_on(Host())
+    run.estate.restart.policy = "services-only"
+    run.journal.write(patched(minute=0))
+    assert not _services_suffice(run, "web01", INTENT)
+    run.journal.write(RestartRecord(host="web01", asked=at(1), ready=at(5)))
+    assert _services_suffice(run, "web01", INTENT)
+    run.journal.write(RestartRecord(host="other", asked=at(9), ready=at(10)))
+    run.journal.write(patched(minute=7))
+    assert not _services_suffice(run, "web01", INTENT)
+
+
+def at(minute: int) -> datetime:
+    return datetime(2026, 3, 8, 8, minute, tzinfo=UTC)
+
+
+def patched(minute: int) -> UpdateRecord:
+    """A SQL Server patch that answered 3010."""
+    return UpdateRecord(
+        host="web01", update="CU", title="CU", kind="mssql-patch", result="installed", hresult="0x00000BC2",
+        started=at(minute), ended=at(minute),
+    )  # fmt: skip
