@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -120,15 +120,34 @@ def await_scripts(run: Run, host: str, deadline: float, *, stop: threading.Event
         await_sql(run, host, deadline, scripts=True, stop=stop)
 
 
+def await_others(
+    run: Run, host: str, instances: Sequence[str], deadline: float, *, stop: threading.Event | None = None
+) -> None:
+    """Wait until these instances of ``host``, of which nothing but their ERRORLOG is known, are through with their scripts.
+
+    Raises Stopped where they fail, or as ``await_sql``.
+    """
+    for instance in instances:
+        while (upgrade := _script_upgrade(run, host, instance)) is not None and upgrade.state == "running":
+            said = f"the script upgrade of {instance} ({upgrade.step or 'begun'})"
+            tell("readiness", host, f"waiting for {said}")
+            if time.monotonic() > deadline:
+                raise Stopped.because("readiness", f"{host}: {said} has not ended. {_look(host)}")
+            _pause(run, host, said, stop)
+        if upgrade is not None and upgrade.state == "failed":
+            raise Stopped.because(
+                "readiness", f"{host}: the upgrade scripts of {instance} failed: {upgrade.why}. {_look(host)}"
+            )
+
+
 def _script_step(run: Run, host: str) -> str | None:
     """The script of an upgrade that goes on; None where none does, or the host does not say."""
-    found = _script_upgrade(run, host)
+    found = _script_upgrade(run, host, run.estate.sql[host].instance)
     return (found.step or "begun") if found is not None and found.state == "running" else None
 
 
-def _script_upgrade(run: Run, host: str) -> ScriptUpgrade | None:
+def _script_upgrade(run: Run, host: str, instance: str) -> ScriptUpgrade | None:
     """How far the upgrade scripts of this start are, by the ERRORLOG; None where the host does not say."""
-    instance = run.estate.sql[host].instance
     try:
         answer = run.hosts[host].run("Get-SqlErrorLog", instance=instance, pattern=TELLING, deadline=30)
     except FINAL:
@@ -161,7 +180,7 @@ def _died(run: Run, host: str, since: datetime, *, scripts: bool) -> str | None:
     except HostError:
         return None
     why = why_it_died(engine, events_of(answer))
-    upgrade = _script_upgrade(run, host) if why and scripts else None
+    upgrade = _script_upgrade(run, host, run.estate.sql[host].instance) if why and scripts else None
     return upgrade.why if upgrade is not None and upgrade.state == "failed" else why
 
 

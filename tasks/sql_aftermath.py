@@ -32,18 +32,26 @@ def build_by_setup(run: Run, host: str) -> str | None:
 
 def left_behind(package: MssqlPatch, setup: SetupFacts) -> str | None:
     """Which instances an ``all_instances`` patch has left at an older build; None where it has left none."""
-    if not package.all_instances:
-        return None
-    major = Build.parse(package.build).major
     behind = [
-        f"{each.name} is still at {each.build}"
-        for each in setup.instances
-        if each.kind == "SQL"
-        and each.build
-        and Build.parse(each.build).major == major
-        and not at_least(each.build, package.build)
+        f"{name} is still at {build}"
+        for name, build in _all_of(package, setup).items()
+        if not at_least(build, package.build)
     ]
     return ", ".join(behind) or None
+
+
+def beside(package: MssqlPatch, setup: SetupFacts, instance: str) -> tuple[str, ...]:
+    """The other instances that an ``all_instances`` patch is for."""
+    return tuple(name for name in _all_of(package, setup) if name.casefold() != instance.casefold())
+
+
+def _all_of(package: MssqlPatch, setup: SetupFacts) -> dict[str, str]:
+    """The engines of the patch's version and their builds, where it is for all of them."""
+    engines = {each.name: each.build for each in setup.instances if each.kind == "SQL" and each.build}
+    major = Build.parse(package.build).major
+    return {
+        name: build for name, build in engines.items() if package.all_instances and Build.parse(build).major == major
+    }
 
 
 # Services ------------------------------------------------------------------------------------------------------------

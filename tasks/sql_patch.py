@@ -228,6 +228,8 @@ def _must_be_patched(run: Run, package: MssqlPatch, started: datetime, evidence:
     budget = run.estate.sql[host].script_upgrade
     deadline = time.monotonic() + budget.total_seconds()
     try:
+        others = sql_aftermath.beside(package, evidence.setup, instance)
+        readiness.await_others(run, host, others, deadline, stop=run.stop)
         if evidence.meaning is not None and evidence.meaning.do == "done-reboot":
             # The engine may run the old binaries until then; a restart in the middle of its scripts may ruin master.
             readiness.await_scripts(run, host, deadline, stop=run.stop)

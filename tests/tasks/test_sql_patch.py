@@ -25,6 +25,7 @@ from model.records import UpdateRecord
 from model.scan import Scan
 from tasks import install
 from tasks.progress import Progress, subscribe
+from tasks.readiness import await_others
 from tasks.run import Run, open_run
 from tasks.sql_aftermath import must_be_whole, start_what_ran
 from tasks.sql_patch import install_sql_patch, proof, wants_restart_first
@@ -326,6 +327,39 @@ def test_all_instances_of_the_host(bench: Callable[..., Bench]) -> None:
     night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
     assert night.install().result == "installed"
     assert sorted(each["instance"] for each in night.audit("sqlpatch.install")) == ["MSSQLSERVER", "REPORTS"]
+
+
+def test_the_scripts_of_every_instance_are_watched_to_their_end(bench: Callable[..., Bench]) -> None:
+    """The one beside is at its scripts when the declared one is ready: no restart may cut it; one that fails is told."""
+    night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
+    host = night.lab.hosts["sql01"]
+    log = host.disk.path(r"C:\Program Files\Microsoft SQL Server\MSSQL15.REPORTS\MSSQL\Log\ERRORLOG")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    step = "2026-01-10 03:12:24.10 spid9s      Database 'master' is upgrading script 'u_tables.sql' from level 251660389 to level 251661000.\n"
+    over = "2026-01-10 03:14:24.10 spid9s      Recovery is complete. This is an informational message only. No user action is required.\n"
+    log.write_text(step, encoding="utf-16")
+
+    def end_it() -> None:
+        waits = "waiting for the script upgrade of REPORTS (u_tables.sql)"
+        while not any(each.message == waits for each in night.told):
+            threading.Event().wait(0.01)
+        log.write_text(step + over, encoding="utf-16")
+
+    beside = threading.Thread(target=end_it, daemon=True)
+    beside.start()
+    assert night.install().result == "installed"
+    beside.join(10)
+    assert not beside.is_alive(), "its scripts were not waited for"
+
+    failed = (
+        "2026-01-10 03:14:24.10 spid9s      Error: 912, Severity: 21, State: 2.\n"
+        "2026-01-10 03:14:24.10 spid9s      Script level upgrade for database 'master' failed because of 3602.\n"
+    )
+    log.write_text(step + failed, encoding="utf-16")
+    with pytest.raises(
+        Stopped, match=r"the upgrade scripts of REPORTS failed: Script level upgrade for database 'master'"
+    ):
+        await_others(night.run, "sql01", ("REPORTS",), time.monotonic() + 30)
 
 
 def test_the_second_of_two_patches_waits_for_the_restart_that_the_first_one_asks_for(
