@@ -1,4 +1,4 @@
-"""Find-UpdateFile and Install-UpdateFile: a .msu or .cab is a file whose last line is JSON ({"kb", "ubr", "reboot", "not_for"}).
+"""Find-UpdateFile and Install-UpdateFile: a .msu or .cab is a file whose last line is JSON ({"kb", "ubr", "reboot", "not_for", "signer"}).
 
 Faults, on a file's name, its KB or the host: ``updatefile.exit_code`` (``code``, signed: what wusa.exe or dism.exe ends
 with, and nothing goes in), ``update.rolls_back``, ``update.hollow`` (as for Install-WindowsUpdate; where a boot is wanted).
@@ -14,6 +14,7 @@ from typing import Any
 from lab.host import Host
 from lab.scripts import JobCut, ScriptFailure, job
 from lab.scripts.library import machine_key
+from lab.scripts.sqlpatch import MICROSOFT
 from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
 from lab.scripts.update_install import REBOOT_KEYS, want_reboot
 from lab.scripts.updates import build
@@ -22,7 +23,7 @@ INSTALL_SECONDS = 30.0
 CHECKPOINTS = 26100
 """The build from which on dism.exe installs a .msu."""
 STAGING = r"C:\ProgramData\EngageIPPatching\staging\updates"
-ALREADY, BAD_FILE, FATAL, REBOOT = 2359302, -2147024809, -2147023293, 3010
+ALREADY, FATAL, REBOOT = 2359302, -2147023293, 3010
 NOT_FOR_THIS = {"wusa": -2145124329, "dism": -2146498530}
 
 
@@ -83,6 +84,8 @@ def install_update_file(
                 "Nothing was installed."
             )
             raise ScriptFailure(message, "UpdateFileChanged")
+        if answer["skipped"] is None:
+            _must_be_microsofts(file["name"], read_update(staged[file["name"]]))
     todo = [answer for answer in answers if answer["skipped"] is None]
     by_dism = (build(host)["number"] or 0) >= CHECKPOINTS
     for done, answer in enumerate(todo):
@@ -93,6 +96,17 @@ def install_update_file(
         answer["exit_code"] = _install(host, answer["name"], staged[answer["name"]], answer["tool"])
     progress(100, f"{len(todo)} files installed")
     return {"reboot_required": machine_key(host, REBOOT_KEYS[1]), "files": answers}
+
+
+def _must_be_microsofts(name: str, told: dict[str, Any] | None) -> None:
+    signer = None if told is None else told.get("signer", MICROSOFT)
+    if signer is None or not re.search("(^|, ?)O=Microsoft Corporation(,|$)", signer):
+        message = (
+            f"{name} is not signed by Microsoft: its signature is {'Valid' if signer else 'NotSigned'}, its signer "
+            f"{signer or 'nobody'}. Nothing was installed. Take it out of the folder, or fetch it anew from the Microsoft "
+            "Update Catalog."
+        )
+        raise ScriptFailure(message, "UpdateFileSignature")
 
 
 def _staged(
@@ -114,22 +128,18 @@ def _staged(
 
 def _install(host: Host, name: str, data: bytes, tool: str) -> int:
     """Do what wusa.exe or dism.exe does with an update file; answers its exit code."""
-    update = read_update(data)
-    subjects = (name, *([update["kb"]] if update else []))
+    update = read_update(data) or {}
+    subjects = (name, update["kb"])
     struck = strike(host, "updatefile.exit_code", *subjects)
-    code = None if struck is None else int(struck.get("code", FATAL))
-    if code is None and update is None:
-        code = BAD_FILE
-    elif code is None and update is not None:
-        code = _code(host, update, tool)
-    if code in (0, REBOOT) and update is not None and struck is None:
+    code = _code(host, update, tool) if struck is None else int(struck.get("code", FATAL))
+    if code in (0, REBOOT) and struck is None:
         # As any update: by file and revision 0, so that 'nothing twice' is counted for these too.
         kb = [update["kb"].removeprefix("KB")]
         host.event("update.install", id=name, revision=0, kb=kb, reboot=code == REBOOT)
         update["sticks"] = strike(host, "update.rolls_back", *subjects) is None
         update["hollow"] = strike(host, "update.hollow", *subjects) is not None
         _began(host, name, update)
-    return int(code or 0)
+    return code
 
 
 def _code(host: Host, update: dict[str, Any], tool: str) -> int:

@@ -4,7 +4,7 @@
 Installs exactly the update files named (.msu, .cab), and answers with the exit code of each. Starts no reboot.
 .DESCRIPTION
 All are copied to this host first (of several .msu on one share wusa fails, and a cumulative update that builds upon a
-checkpoint wants both in one folder), then all are checked, and only then the first is installed. A .cab goes in by
+checkpoint wants both in one folder), then all are checked (hash, Microsoft's signature), and only then the first is installed. A .cab goes in by
 dism.exe, a .msu by wusa.exe; from build 26100 (Windows Server 2025) on by dism.exe too, which knows of checkpoints. What an exit
 code means, and whether the update is in, is decided elsewhere.
 .PARAMETER folder
@@ -48,6 +48,13 @@ try {
         $digest = Get-FileDigest -Path $path -Meter (New-ProgressMeter -Total (Get-FileLength -Path $path) -Message "hashing $($answers[$i].name)")
         if ($digest.sha256 -ne $files[$i].sha256) {
             throw (New-Failure -Id 'UpdateFileChanged' -Message "$($answers[$i].name) is not the file that was approved (SHA-256 $($digest.sha256), not $($files[$i].sha256)). Nothing was installed.")
+        }
+        $signature = Get-AuthenticodeSignature -FilePath $path
+        $subject = 'nobody'
+        if ($null -ne $signature.SignerCertificate) { $subject = [string]$signature.SignerCertificate.Subject }
+        # By its organization: the CN is Microsoft Corporation on some, Microsoft Windows on others.
+        if ([string]$signature.Status -ne 'Valid' -or $subject -cnotmatch '(^|, ?)O=Microsoft Corporation(,|$)') {
+            throw (New-Failure -Id 'UpdateFileSignature' -Message "$($answers[$i].name) is not signed by Microsoft: its signature is $($signature.Status), its signer $subject. Nothing was installed. Take it out of the folder, or fetch it anew from the Microsoft Update Catalog.")
         }
     }
     $number = (Get-WindowsBuild).number

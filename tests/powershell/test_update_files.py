@@ -129,6 +129,22 @@ def test_one_flipped_byte_and_nothing_is_run(hosts: Any) -> None:
     assert hosts.files("C/ProgramData/EngageIPPatching/staging") == ([], [])
 
 
+@pytest.mark.parametrize(
+    "signer", ["CN=Contoso Ltd, O=Contoso Ltd, C=CA", "CN=Microsoft Corporation, O=Contoso Ltd", None]
+)
+def test_what_microsoft_has_not_signed_is_not_run(hosts: Any, signer: str | None) -> None:
+    """The hash says that it is what lay there at the scan, not whose it is."""
+    foreign = content("KB5034127", signer=signer) if signer else b"MSCF, and nobody's name"
+    hosts.put(f"D/Updates/{CU}", foreign)
+    files = [*wanted(NET)["files"], {"name": CU, "sha256": hashlib.sha256(foreign).hexdigest()}]
+    failure = hosts.call_job("Install-UpdateFile", {"folder": HERE, "files": files}).agree("line")
+    assert failure["id"] == "UpdateFileSignature"
+    assert (
+        f"{CU} is not signed by Microsoft: its signature is {'Valid' if signer else 'NotSigned'}" in failure["message"]
+    )
+    assert run(hosts) == []
+
+
 def test_a_file_that_is_gone_is_left_out(hosts: Any) -> None:
     """The others go in."""
     answer = hosts.call_job("Install-UpdateFile", wanted("gone-kb1234567.msu", NET)).agree()
