@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from model.records import Answer
+from model.titles import is_preview, is_servicing_stack
 from model.update_words import size_text
 from model.wanted import SEVERITIES, Updates
 from model.words import kb_name
@@ -54,11 +55,6 @@ _EXCLUSIVE = 2
 _SQL_SERVER = re.compile(r"\bSQL Server\b", re.IGNORECASE)
 # Native Client and drivers name SQL Server too, but are no instances; they still come as packages only.
 _UPGRADE = re.compile(r"\bFeature update to\b|^Windows Server \d{4}\b(?!.*\bKB)|\bUpgrade to\b", re.IGNORECASE)
-_PREVIEW = re.compile(r"\bPreview\b", re.IGNORECASE)
-_SERVICING_STACK = re.compile(r"\bServicing Stack Update\b", re.IGNORECASE)
-# Titles come in the host's language: English, German, Dutch, French, Italian, Spanish, Polish, Russian, Japanese, Chinese.
-_CUMULATIVE = re.compile(r"cumulati|kumulati|cumulatie|acumulati|skumulowan|накопительн|累積|累积", re.IGNORECASE)
-_NOT_OF_WINDOWS = re.compile(r"\.NET|Internet Explorer|\bDynamic\b|\bSQL\b|\bOffice\b|\bExchange\b", re.IGNORECASE)
 _LONGEST_TITLE = 300
 
 
@@ -111,7 +107,7 @@ class FoundUpdate(Answer):
             _CLASSIFICATION_IDS.get(c.id.casefold().strip("{}")) or _CLASSIFICATION_NAMES.get(c.name.casefold())
             for c in self.categories
         }
-        if _SERVICING_STACK.search(self.title):
+        if is_servicing_stack(self.title):
             words.add("servicing-stacks")
         return frozenset(word for word in words if word)
 
@@ -129,11 +125,6 @@ class FoundUpdate(Answer):
         kb = next((kb for kb in self.kb if kb not in self.title), None)
         title = self.title or self.id
         return f"{title} ({kb})" if kb else title
-
-
-def raises_build(title: str) -> bool:
-    """Whether an update of that title is a cumulative one of Windows: once it is in, the build (UBR) is a higher one."""
-    return _CUMULATIVE.search(title) is not None and _NOT_OF_WINDOWS.search(title) is None
 
 
 def _kb(value: Any) -> str:
@@ -196,8 +187,8 @@ def _judge(update: FoundUpdate, policy: Updates) -> Admission:
         (too_mild is not None, False, str(too_mild)),
         (update.is_file and not update.kb, False, "its name holds no KB, by which it could be looked for afterwards"),
         (update.is_file, True, "lies in the folder of updates.source"),
-        (good_title is not None, True, f"its title holds '{good_title}', which is under updates.title_accept"),
         (update.browse_only, False, "optional (BrowseOnly); admit it by updates.kb_accept"),
+        (good_title is not None, True, f"its title holds '{good_title}', which is under updates.title_accept"),
         (bool(wanted), True, f"classification {wanted}"),
         (True, False, f"its classification ({its}) is not under updates.classifications"),
     )
@@ -240,7 +231,7 @@ def _never(update: FoundUpdate) -> str | None:
         (by_class is not None, str(by_class)),
         (str(update.type).casefold() in {"2", "driver"}, _NEVER["drivers"]),
         (_UPGRADE.search(update.title) is not None, _NEVER["upgrades"]),
-        (_PREVIEW.search(update.title) is not None, "a preview is never installed by this system"),
+        (is_preview(update.title), "a preview is never installed by this system"),
         (update.can_request_user_input, interactive),
     )
     return next((reason for applies, reason in rules if applies), None)

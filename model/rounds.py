@@ -12,9 +12,10 @@ from typing import Literal
 
 from model.hresults import Do, windows_update_meaning
 from model.plan import Plan, PlanStep, update_step
-from model.policy import Admission, admit, raises_build
+from model.policy import Admission, admit
 from model.records import UpdateRecord
 from model.scan import Build, Scan
+from model.titles import raises_build
 from model.wanted import Updates
 
 When = Literal["now", "after-restart", "next-round"]

@@ -133,7 +133,7 @@ class Updates(Part):
     title_accept: Annotated[tuple[TitlePattern, ...], Distinct] = Field(
         default=(),
         title="Titles to accept",
-        description="Regular expressions, case folded; an update whose title holds one is installed whatever its class.",
+        description="Regular expressions, case folded; an update whose title holds one is installed whatever its class. Optional ones go in by their KB only.",
         examples=[["Malicious Software Removal Tool"]],
     )
     title_reject: Annotated[tuple[TitlePattern, ...], Distinct] = Field(

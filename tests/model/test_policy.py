@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model.estate import Updates
-from model.policy import FoundUpdate, admit, batches, raises_build
+from model.policy import FoundUpdate, admit, batches
 
 SECURITY = {"name": "Sicherheitsupdates", "id": "0FA1201D-4330-4FA8-8AE9-B877473B6441"}  # names are localized
 CUMULATIVE = "2026-02 Cumulative Update for Windows Server 2019 for x64-based Systems (KB5077181)"
@@ -49,6 +49,7 @@ def test_a_classification_that_the_estate_wants_is_admitted() -> None:
             "an upgrade of Windows",
         ),
         (update("2026-02 Cumulative Update Preview for Windows Server 2019 (KB1234567)"), "a preview"),
+        (update("2026-02 Kumulative Updatevorschau für Windows Server 2019 (KB1234567)"), "a preview"),
         (update("Definitions", kb=["KB2267602"]), "Defender definitions"),
         (update("x", categories=[{"name": "Definition Updates"}]), "Defender definitions"),
         (update("Intel - net", type=2), "drivers are never"),
@@ -111,25 +112,17 @@ def test_what_a_servicing_stack_unlocks_is_admitted_by_its_reviewed_kb() -> None
     assert judged(update("KB5054833 for SQL Server", kb=["5054833"]), unlocked=["KB5054833"])[0] is False
 
 
-@pytest.mark.parametrize(
-    ("title", "raises"),
-    [
-        (CUMULATIVE, True),
-        ("2026-02 Cumulative Update for Microsoft server operating system version 21H2 (KB1)", True),
-        ("2017-12 x64 ベース システム用 Windows Server 2016 の累積更新プログラム (KB4053579)", True),
-        ("2026-02 Cumulative Update for .NET Framework 3.5, 4.8 for Windows Server 2022 (KB2)", False),
-        ("Cumulative Security Update for Internet Explorer 11 (KB3)", False),
-        ("2026-02 Servicing Stack Update for Windows Server 2016 (KB4)", False),
-    ],
-)
-def test_which_updates_raise_the_build(title: str, raises: bool) -> None:
-    """Only the cumulative ones of Windows do, in whatever language the host has."""
-    assert raises_build(title) is raises
-
-
 def test_hidden_and_optional_updates_stay_out() -> None:
     assert judged(update(hidden=True)) == (False, "somebody has hidden it on this host")
     assert judged(update(browse_only=True))[0] is False
+
+
+def test_an_optional_update_goes_in_by_its_kb_alone() -> None:
+    """A preview is one, in whatever language its title is: no pattern takes it in by the way."""
+    optional = update("2026-02 Atnaujinimo peržiūra (KB5077181)", browse_only=True)
+    refused = (False, "optional (BrowseOnly); admit it by updates.kb_accept")
+    assert judged(optional, title_accept=["KB5077181"]) == refused
+    assert judged(optional, kb_accept=["KB5077181"])[0]
 
 
 def test_updates_that_lack_properties_are_judged_all_the_same() -> None:
@@ -153,6 +146,8 @@ def test_servicing_stacks_come_first_and_alone() -> None:
     assert batches([one, exclusive, stack, other]) == ((stack,), (exclusive,), (one, other))
     assert batches([]) == ()
     assert judged(stack.model_copy(update={"categories": ()}), classifications=["servicing-stacks"])[0]
+    german = update("2026-02 Wartungsstapelupdate für Windows Server 2016 (KB5075902)", id="ssu", kb=["5075902"])
+    assert batches([one, exclusive, german]) == ((german,), (exclusive,), (one,))
 
 
 def test_a_title_names_its_kb_once() -> None:
