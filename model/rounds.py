@@ -42,9 +42,11 @@ def when_again(record: UpdateRecord | None) -> When | None:
     """
     if record is None or record.result == "not-tried":
         return "next-round"
+    if record.verified_by is not None:
+        return None
     if record.result == "unknown":
         return "next-round" if record.tries.count(CUT) < _CUT_OFF else None
-    if record.result != "failed" or record.verified_by is not None or record.hresult is None:
+    if record.result != "failed" or record.hresult is None:
         return None
     do = _do(record.hresult)
     most, when = _AGAIN.get(do, (1, "now"))
@@ -115,7 +117,7 @@ def _gone(record: UpdateRecord, rescan: Scan, before: Build | None) -> UpdateRec
         return record.model_copy(update={"result": "not-needed", "remark": remark, "verified_by": "rescan"})
     if record.result == "not-needed":
         return record.model_copy(update={"verified_by": "rescan"})
-    proof = "rescan"
+    proof = _proof(record, rescan)
     if raises_build(record.title) and rescan.build.tells and before is not None and before.tells:
         if (rescan.build.number, rescan.build.ubr) <= (before.number, before.ubr):
             return _failed(
@@ -124,9 +126,28 @@ def _gone(record: UpdateRecord, rescan: Scan, before: Build | None) -> UpdateRec
                 f"Look at CBS.log on {record.host}",
             )
         proof = f"rescan, build {rescan.build}"
-    elif known is False:
-        proof = "offered no more"
+    if proof is None:
+        remark = (
+            "is neither offered any more nor among what is installed: superseded or withdrawn meanwhile, or rolled back. "
+            f"Ask Get-HotFix and CBS.log on {record.host} for {record.kb or 'it'}"
+        )
+        return record.model_copy(update={"result": "unknown", "remark": remark, "verified_by": "rescan"})
     return record.model_copy(update={"verified_by": proof, "result": "installed", "hresult": None, "remark": None})
+
+
+def _proof(record: UpdateRecord, rescan: Scan) -> str | None:
+    """What shows that an update is in which is offered no more; None where nothing does."""
+    known = rescan.has(record.update, record.revision)
+    if known:
+        return "rescan"
+    if known is None:
+        told = "offered no more; what is in, Windows does not tell"
+        return told if record.result in {"installed", "reboot-pending"} else None
+    other = rescan.revision_in(record.update)
+    if other is not None:
+        return f"rescan, as revision {other}"
+    # What an installed update supersedes Windows lists no more.
+    return "superseded by an update that is installed" if record.update.casefold() in rescan.superseded else None
 
 
 def _failed(record: UpdateRecord, remark: str) -> UpdateRecord:

@@ -58,6 +58,8 @@ class Scan(Answer):
     updates: tuple[FoundUpdate, ...] = ()
     installed: frozenset[tuple[str, int]] | None = None
     """Identities of what is in; None where the agent does not tell."""
+    superseded: frozenset[str] = frozenset()
+    """UpdateIDs that are superseded by what is in: of these Windows does not list those that are in too."""
     build: Build = Build()
     wsus: str | None = None
     """The WSUS server that policy sets this host to."""
@@ -88,6 +90,11 @@ class Scan(Answer):
             return None
         return [(each["id"].casefold(), each["revision"]) if isinstance(each, dict) else each for each in value]
 
+    @field_validator("superseded", mode="before")
+    @classmethod
+    def _ids(cls, value: Any) -> Any:
+        return [each.casefold() for each in value or ()]
+
     def doubts(self) -> tuple[str, ...]:
         """Why it may not have seen everything; empty where it has."""
         if self.result_code == SUCCEEDED and not self.warnings:
@@ -108,6 +115,10 @@ class Scan(Answer):
     def has(self, update: str, revision: int | None) -> bool | None:
         """Whether exactly this update is in; None where nobody knows."""
         return None if self.installed is None else (update.casefold(), revision) in self.installed
+
+    def revision_in(self, update: str) -> int | None:
+        """The highest revision of this update that is in; None where none is, or nobody knows."""
+        return max((number for one, number in self.installed or () if one == update.casefold()), default=None)
 
     def remembered(self, update: str, revision: int | None) -> HistoryEntry | None:
         """What the agent remembers last of this update."""

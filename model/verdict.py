@@ -59,6 +59,8 @@ def outcome_of(
     """
     changed = tuple(f"{u.title} on {u.host}" for u in updates if u.result in {"installed", "reboot-pending", "unknown"})
     failed = [u for u in updates if u.result == "failed"]
+    # An unknown outcome is no success; where something else has stopped the run, that is what there is to be read.
+    unsure = [u for u in updates if u.result == "unknown"]
     lost_checks = [c for c in checks if c.status == "failed"]
     found = [*stopped.problems] if stopped else []
     found += [
@@ -66,6 +68,8 @@ def outcome_of(
         for u in failed
         if not any(u.host in problem.message and u.title in problem.message for problem in found)
     ]
+    if stopped is None:
+        found += [Problem(f"{u.host}: nobody knows whether {u.title} is installed: {u.remark}") for u in unsure]
     found += [Problem(f"{c.host}: check '{c.name}' failed: {c.detail}") for c in lost_checks]
     found += [Problem(f"{what}: closed, {why}", what) for what, why in aftermath.closed.items()]
     found += [Problem(f"{what}: stopped, {why}", what) for what, why in aftermath.services.items()]
@@ -84,7 +88,8 @@ def outcome_of(
         if SWITCH in aftermath.left_to:
             return _restored(estate, changed, problems, called or estate.name)
         return _left(estate, aftermath.left_to, changed, problems, recovering=recovering)
-    verdict, words = _verdict(stopped, aftermath, changed, problems, len(everything), looked_only=looked_only)
+    counted = len(changed), len(unsure)
+    verdict, words = _verdict(stopped, aftermath, counted, problems, len(everything), looked_only=looked_only)
     if recovering and verdict == "nothing-to-do":
         verdict, words = "succeeded", "brought back, everything is up."
     shown = None if stopped is not None and stopped.stage == "preflight" else _SHOWN
@@ -128,12 +133,14 @@ def _restored(estate: Estate, changed: tuple[str, ...], problems: list[str], cal
 def _verdict(
     stopped: Stopped | None,
     aftermath: Aftermath,
-    changed: tuple[str, ...],
+    counted: tuple[int, int],
     problems: list[str],
     sites: int,
     *,
     looked_only: bool,
 ) -> tuple[str, str]:
+    """``counted``: how many updates were changed, and of how many of these nobody knows whether they are installed."""
+    changed, unsure = counted
     if aftermath.closed or aftermath.services:
         some = aftermath.closed and not aftermath.services and len(aftermath.closed) < sites
         return "half-open", f"{', '.join(aftermath.closed) + ' ' if some else ''}NOT reopened, a person is needed."
@@ -144,14 +151,16 @@ def _verdict(
         state = "everything is up" if aftermath.whole else f"down: {', '.join(aftermath.unreachable)}"
         where = f" at {stopped.stage}" if stopped is not None else ""
         did = {0: "nothing was installed", 1: "1 update was installed"}.get(
-            len(changed), f"{len(changed)} updates were installed"
+            changed - unsure, f"{changed - unsure} updates were installed"
         )
+        if unsure:
+            did = f"{unsure} updates may be installed" if changed == unsure else f"{did}, {unsure} may be"
         return "failed", f"failed{where}, {did}, {state}."
     if looked_only:
         return "nothing-to-do", "looked only, nothing was touched."
     if not changed:
         return "nothing-to-do", "nothing was left to install; everything is up."
-    count = "1 update" if len(changed) == 1 else f"{len(changed)} updates"
+    count = "1 update" if changed == 1 else f"{changed} updates"
     return "succeeded", f"patched: {count} installed, every check passed, everything is up."
 
 

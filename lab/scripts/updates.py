@@ -84,7 +84,9 @@ def find_windows_update(
     forgets = strike(host, "update.forgets") is not None
     partial = strike(host, "update.partial", parameters["source"])
     warnings = [] if partial is None else [{"hresult": partial.get("hresult", "80240438"), "message": ""}]
-    installed = [{"id": u["id"], "revision": u.get("revision", 1)} for u in search(state, "IsInstalled=1")]
+    there = search(state, "IsInstalled=1")
+    installed = [{"id": u["id"], "revision": u.get("revision", 1)} for u in there]
+    superseded = sorted({each.lower() for u in there for each in u.get("supersedes", [])})
     progress(100, f"{len(found)} updates")
     return {
         "result_code": SUCCEEDED if partial is None else int(partial.get("result_code", WITH_ERRORS)),
@@ -92,6 +94,7 @@ def find_windows_update(
         "warnings": warnings,
         "updates": [fact(update) for update in found],
         "installed": None if forgets else installed,
+        "superseded": None if forgets else superseded,
         "history": None if forgets else history(state),
         "build": build(host),
         "wsus": wsus(host),

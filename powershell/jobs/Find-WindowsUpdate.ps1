@@ -10,8 +10,8 @@ result_code (0 to 5: 2 succeeded, 3 with errors), reboot_required (of the agent)
 updates [{id, revision, title, kb (as it comes, without 'KB'), severity, categories [{name, id}], type (1 software), size,
 reboot_behavior (0 never, 1 always, 2 can), impact (0 normal, 1 minor, 2 exclusive), can_request_user_input,
 eula_accepted, downloaded, installed, hidden, browse_only, reboot_required, supersedes, support_url, released, lacks}],
-installed [{id, revision}] and history [{id, revision, result_code, hresult, at}] (the newest first; both null where the
-agent throws), build {number, ubr (null when unknown)} of Windows, wsus (the server that policy sets this host to, or null).
+installed [{id, revision}], superseded (ids that what is in supersedes) and history [{id, revision, result_code, hresult,
+at}] (the newest first; each null where the agent throws), build {number, ubr (null when unknown)} of Windows, wsus (the server that policy sets this host to, or null).
 #>
 [CmdletBinding()]
 param(
@@ -27,6 +27,7 @@ $searcher = Get-UpdateSearcher -Session $session -Source $source
 $found = $searcher.Search($criteria)
 $updates = @(Read-ComList -Collection $found.Updates | ForEach-Object { Get-UpdateFact -Update $_ })
 $warnings = @(Read-ComList -Collection $found.Warnings | ForEach-Object { [ordered]@{ hresult = ConvertTo-HResultText -Code $_.HResult; message = [string]$_.Message } })
+$there = Get-InstalledUpdate -Searcher $searcher
 $system = New-Object -ComObject Microsoft.Update.SystemInfo
 Write-JobProgress -Percent 100 -Message "$($updates.Count) updates"
 [ordered]@{
@@ -34,7 +35,8 @@ Write-JobProgress -Percent 100 -Message "$($updates.Count) updates"
     reboot_required = [bool]$system.RebootRequired
     warnings = $warnings
     updates = $updates
-    installed = Get-InstalledUpdate -Searcher $searcher
+    installed = $there.installed
+    superseded = $there.superseded
     history = Get-UpdateHistory -Searcher $searcher
     build = Get-WindowsBuild
     wsus = Get-WsusServer

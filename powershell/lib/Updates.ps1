@@ -69,13 +69,24 @@ function Get-UpdateHistory {
 }
 
 function Get-InstalledUpdate {
-    <# .SYNOPSIS {id, revision} of what the agent says is in, by what it knows without asking anybody; $null where it throws. #>
+    <#
+    .SYNOPSIS What the agent says is in, by what it knows without asking anybody: {installed [{id, revision}], superseded [id]}.
+    .DESCRIPTION It leaves out what something else that is in supersedes: that is told as superseded. Both $null where it throws.
+    #>
     param([Parameter(Mandatory = $true)]$Searcher)
     try {
         $Searcher.Online = $false
-        , @(Read-ComList -Collection $Searcher.Search('IsInstalled=1').Updates | ForEach-Object { [ordered]@{ id = [string]$_.Identity.UpdateID; revision = [int]$_.Identity.RevisionNumber } })
+        $found = @(Read-ComList -Collection $Searcher.Search('IsInstalled=1').Updates)
+        $superseded = @(foreach ($update in $found) {
+                $ids = Read-ComProperty -Of $update -Path 'SupersededUpdateIDs'
+                if ($null -ne $ids) { Read-ComList -Collection $ids }
+            })
+        [ordered]@{
+            installed = @($found | ForEach-Object { [ordered]@{ id = [string]$_.Identity.UpdateID; revision = [int]$_.Identity.RevisionNumber } })
+            superseded = @($superseded | ForEach-Object { ([string]$_).ToLowerInvariant() } | Sort-Object -Unique)
+        }
     }
-    catch { $null }
+    catch { [ordered]@{ installed = $null; superseded = $null } }
     finally { $Searcher.Online = $true }
 }
 

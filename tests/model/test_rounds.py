@@ -46,11 +46,34 @@ def test_what_vanished_without_going_in_was_not_installed(result: str) -> None:
     assert "superseded or withdrawn" in (after.remark or "")
 
 
-def test_an_agent_that_does_not_tell_what_is_in_is_not_believed_to_have_tried() -> None:
-    """Older agents throw there: what was never tried did not go in by itself."""
+def test_an_agent_that_does_not_tell_what_is_in() -> None:
+    """It throws there: what was never tried did not go in by itself; of the rest its offers are all that can be asked."""
     silent = Scan(installed=None)
     assert judged(record("not-tried"), silent).result == "not-needed"
-    assert judged(record("reboot-pending"), silent).result == "installed"
+    after = judged(record("reboot-pending"), silent)
+    assert (after.result, after.verified_by) == ("installed", "offered no more; what is in, Windows does not tell")
+
+
+@pytest.mark.parametrize("result", ["installed", "reboot-pending"])
+def test_what_is_neither_offered_nor_in_is_not_called_installed(result: str) -> None:
+    """Superseded, withdrawn, or rolled back and then withdrawn: nobody can tell, and it is not installed once more."""
+    after = judged(record(result), GONE)
+    assert after.result == "unknown"
+    assert "neither offered any more nor among what is installed" in (after.remark or "")
+    assert judged(after, OFFERED) == after
+    assert when_again(after) is None
+
+
+def test_what_an_installed_update_supersedes_is_in_with_it() -> None:
+    """Windows does not list it then: a servicing stack, and the cumulative update of the same night that brings a newer one."""
+    after = judged(record("reboot-pending"), GONE.model_copy(update={"superseded": frozenset({"u"})}))
+    assert (after.result, after.verified_by) == ("installed", "superseded by an update that is installed")
+
+
+def test_another_revision_of_it_that_is_in() -> None:
+    """Microsoft may revise an update between the scan and the rescan: it is the same update."""
+    after = judged(record("installed"), Scan(installed=frozenset({("u", 2)})))
+    assert (after.result, after.verified_by) == ("installed", "rescan, as revision 2")
 
 
 @pytest.mark.parametrize("result", ["installed", "reboot-pending", "not-needed"])

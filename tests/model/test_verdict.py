@@ -124,6 +124,20 @@ def test_an_update_that_failed_is_a_failure(estate: Estate) -> None:
     assert "web01: Cumulative was not installed: 0x80070643" in outcome.headline
 
 
+def test_an_update_that_nobody_knows_of_is_no_success(estate: Estate) -> None:
+    """Nor a failure of its own: it is not counted as installed, and a person reads what to look at."""
+    updates = [update(), update("unknown", remark="look at its KB")]
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(), updates, [])
+    assert outcome.verdict == "failed"
+    assert outcome.headline == (
+        "acme: failed, 1 update was installed, 1 may be, everything is up. "
+        "web01: nobody knows whether Cumulative is installed: look at its KB"
+    )
+    stopped = Stopped.because("install", "web01: setup has not ended.")
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), updates, [])
+    assert outcome.problems == ("web01: setup has not ended.",)
+
+
 def test_a_should_check_that_failed_is_told(estate: Estate) -> None:
     """It closes nothing, and the run is not called a success."""
     check = CheckRecord(name="log", host="web01", severity="should", status="failed", detail="3 errors")

@@ -246,12 +246,16 @@ def test_what_runs_is_told_beside_what_is_offered(hosts: Any) -> None:
     answer = hosts.call_job("Find-WindowsUpdate", FIND).agree()
     assert (answer["build"], answer["wsus"]) == ({"number": None, "ubr": 6414}, None)
     assert (answer["installed"], answer["history"]) == ([{"id": "there", "revision": 200}], [])
+    assert answer["superseded"] == []
     hosts.state("registry.json", version)
     policy(hosts)
     hosts.call_job("Install-WindowsUpdate", plan("net", "broken"))
     answer = hosts.call_job("Find-WindowsUpdate", FIND).agree("at")
     assert (answer["build"], answer["wsus"]) == ({"number": 17763, "ubr": 6414}, "http://wsus01:8530")
     assert [one["id"] for one in answer["installed"]] == ["net", "there"]
+    hosts.state("updates.json", lambda state: state["updates"][-1].update(supersedes=["ssu", "earlier", "ssu"]))
+    answer = hosts.call_job("Find-WindowsUpdate", FIND).agree("at")
+    assert answer["superseded"] == ["earlier", "ssu"]
     assert [(one["id"], one["result_code"], one["hresult"]) for one in answer["history"]] == [
         ("broken", 4, "80070643"),
         ("net", 2, "00000000"),
