@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from model.hresults import Do, Meaning, msi_meaning, msu_meaning, unsigned
-from model.packages import FileBorne, MsuPackage, Outcome, PowerShellStep, wanted_of
+from model.packages import EngageIPUpgrade, FileBorne, MsuPackage, Outcome, PowerShellStep, wanted_of
 from model.versions import reached
 from model.words import exit_code, file_name
 
@@ -104,7 +104,7 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
     """What became of a package that was run.
 
     The version decides. Before a restart that the installer asked for, a version that is not there yet proves nothing:
-    it is asked for again afterwards.
+    it is asked for again afterwards. What is not for its host, and says so, is no failure.
     """
     meaning = None if ran.code is None else package_meaning(package, ran.code)
     asks = meaning is not None and meaning.do in {"done-reboot", "done-rebooting"}
@@ -126,8 +126,23 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
         return Judgement(result, restart, remark, proof(package, ran.found), code, rebooting)
     if asks and restart:
         return Judgement("reboot-pending", restart=True, restarting=rebooting)
-    remark = f"{_said(ran, meaning)}, and {state(package, ran.found)}{_log(ran)}"
-    return Judgement("failed", restart=False, remark=remark, code=code)
+    remark = f"{_said(ran, meaning)}, and {state(package, ran.found)}"
+    over = not ran.running and ran.trouble is None
+    if over and meaning is not None and meaning.do == "not-needed" and _may_be_needless(package, meaning.code):
+        return Judgement("not-needed", restart=False, remark=remark, code=code)
+    return Judgement("failed", restart=False, remark=f"{remark}{_log(ran)}", code=code)
+
+
+def _may_be_needless(package: FileBorne, code: int) -> bool:
+    """Whether a package that says so may be none that its host needs, although what it brings is not there.
+
+    An update of Windows or a patch may not be for this host; any other package may where the estate says so. An upgrade
+    of EngageIP never: all that follows rests on its version.
+    """
+    if isinstance(package, EngageIPUpgrade):
+        return False
+    declared = package.exit_codes.get(exit_code(code)) == "not-needed"
+    return declared or isinstance(package, MsuPackage) or file_kind(package) == "msp"
 
 
 def after_restart(package: FileBorne, found: str | None) -> Judgement:

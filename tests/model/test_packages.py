@@ -15,7 +15,7 @@ from model.installers import (
     judged_package,
     package_meaning,
 )
-from model.packages import ExePackage, FileBorne, MsiPackage, MsuPackage, PowerShellStep, probe_of
+from model.packages import EngageIPUpgrade, ExePackage, FileBorne, MsiPackage, MsuPackage, PowerShellStep, probe_of
 from model.versions import reached, same_version
 from model.words import exit_code
 
@@ -37,6 +37,12 @@ def msu(**more: Any) -> MsuPackage:
 
 def step(**more: Any) -> PowerShellStep:
     return PowerShellStep(**{"kind": "powershell", "name": "Step", "source": r"C:\s.ps1", **COMMON, **PROBE, **more})
+
+
+def upgrade(**more: Any) -> EngageIPUpgrade:
+    schema = {"on": "sql01", "database": "EngageIP", "sql": "SELECT 1"}
+    given = {"kind": "engageip-upgrade", "name": "EngageIP 8.6", "source": r"C:\e.exe", "schema_version": schema}
+    return EngageIPUpgrade(**{**given, **COMMON, **PROBE, **more})
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,38 @@ def test_the_version_decides(code: int | None, found: str | None, result: str, r
     assert (judged.result, judged.restart) == (result, restart)
     assert (said in (judged.remark or "")) if said else judged.remark is None
     assert judged.proof == ("version 4.2.0" if found == "4.2.0" else None)
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "result", "said"),
+    [
+        (msu(), -2145124329, "not-needed", "answered 0x80240017: is not for this host, or superseded, and KB5034439 is not among"),
+        (msu(source=r"C:\fix.cab"), -2146498530, "not-needed", "answered 0x800F081E: is not for this host"),
+        (msu(), 0x240006, "not-needed", "is installed already, and KB5034439 is not among"),
+        (msi(source=r"C:\agent.msp"), 1605, "not-needed", "the product it changes is not installed, and no version is there"),
+        (exe(exit_codes={"7": "not-needed"}), 7, "not-needed", "answered 7: not needed, as the estate says"),
+        (msu(exit_codes={"0x80240017": "failed"}), -2145124329, "failed", "failed, as the estate says"),
+        (msi(), 1605, "failed", "the product it changes is not installed"),  # it was to bring that product
+        (exe(), 1605, "failed", "the product it changes is not installed"),  # whose code this is nobody knows
+        (upgrade(exit_codes={"7": "not-needed"}), 7, "failed", "not needed, as the estate says"),
+    ],
+)  # fmt: skip
+def test_what_is_not_for_its_host_is_no_failure(package: FileBorne, code: int, result: str, said: str) -> None:
+    """A patch of what is not installed, an update that does not apply: said with its code, without a proof or a restart."""
+    judged = judged_package(package, Ran(code, None))
+    assert (judged.result, judged.restart, judged.proof) == (result, False, None)
+    assert said in (judged.remark or "")
+
+
+def test_what_says_that_it_is_not_needed_and_is_not_over_has_failed() -> None:
+    """It still runs, or nobody watched it to its end: who knows what it will have done."""
+    for ran in (Ran(-2145124329, None, running=({"name": "wusa.exe"},)), Ran(-2145124329, None, trouble="no WMI")):
+        assert judged_package(msu(), ran).result == "failed"
+
+
+def test_what_says_that_it_is_not_needed_and_is_there_is_in() -> None:
+    """The version decides: it was not there before."""
+    assert judged_package(exe(exit_codes={"7": "not-needed"}), Ran(7, "4.2.0")).result == "installed"
 
 
 def test_restarts_as_the_estate_says() -> None:
