@@ -145,6 +145,17 @@ def test_a_state_file_is_replaced_as_a_whole(engine: Any, folder: Path) -> None:
     assert (folder / "C" / "x.json").read_bytes()[:1] == b"{", "no byte-order mark"
 
 
+def test_who_reads_a_state_file_meanwhile_reads_the_old_one(engine: Any, folder: Path) -> None:
+    """The new bytes are another file, put in its place: never half of them in the one that somebody has open."""
+    file = folder / "C" / "x.json"
+    file.write_bytes(b'"before"')
+    with file.open("rb") as reader:
+        answer, _ = _ask(engine, folder, HEAD + "Write-JsonFile -Path 'C:\\x.json' -Value $a; 'done'", {"a": "after"})
+        assert answer["ok"], answer
+        assert reader.read() == b'"before"'
+    assert file.read_bytes() == b'"after"'
+
+
 def test_a_busy_file_is_waited_for(engine: Any, folder: Path) -> None:
     """A sharing violation passes; an absent folder does not, and is told at once."""
     busy = (

@@ -127,6 +127,15 @@ def test_the_task_is_made_as_agreed(twin: Callable[..., Any], job_document: Any)
         }
 
 
+def test_who_reads_job_json_meanwhile_reads_the_old_one(twin: Callable[..., Any], job_document: Any) -> None:
+    """The launcher has a writer of its own, and replaces the file as the library does."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, seconds=1))
+    with (hosts.engine / ROOT / "jobs" / "run.1.echo.x" / "job.json").open("rb") as reader:
+        assert hosts.wait("run.1.echo.x").engine["job"]["state"] == "succeeded"
+        assert json.loads(reader.read())["state"] in {"created", "running"}
+
+
 def test_no_job_runs_as_a_call(twin: Callable[..., Any], shipped_jobs: list[str]) -> None:
     """Windows Update and wusa.exe refuse a network logon: a lab host runs the script of a job as a task only."""
     hosts = twin()
