@@ -127,6 +127,15 @@ def test_the_task_is_made_as_agreed(twin: Callable[..., Any], job_document: Any)
         }
 
 
+def test_a_job_runs_on_batteries_too(twin: Callable[..., Any], job_document: Any) -> None:
+    """By default Windows neither starts a task on batteries nor lets one go on: a host on its UPS would cut an install."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document))
+    told = hosts.json("task-settings.json")[0][TASK + "run.1.echo.x"]
+    assert (told["DisallowStartIfOnBatteries"], told["StopIfGoingOnBatteries"]) == (False, False)
+    hosts.wait("run.1.echo.x")
+
+
 def test_who_reads_job_json_meanwhile_reads_the_old_one(twin: Callable[..., Any], job_document: Any) -> None:
     """The launcher has a writer of its own, and replaces the file as the library does."""
     hosts = twin()

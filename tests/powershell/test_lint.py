@@ -40,14 +40,6 @@ def test_shipped_scripts_are_ascii() -> None:
         assert path.read_bytes().isascii(), path.name
 
 
-@pytest.mark.parametrize("script", ["Start-PatchJob", "Enable-DeadMansSwitch"])
-def test_tasks_run_on_batteries_too(script: str) -> None:
-    """By default Windows neither starts a task on batteries nor lets one go on: a host on its UPS would cut an install."""
-    text = (POWERSHELL / f"{script}.ps1").read_text(encoding="utf-8")
-    (settings,) = (line for line in text.splitlines() if "New-ScheduledTaskSettingsSet" in line)
-    assert " -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries " in settings
-
-
 @pytest.mark.parametrize(
     ("library", "settings"),
     [

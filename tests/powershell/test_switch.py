@@ -181,6 +181,8 @@ def test_arming_and_disarming(hosts: Any, job_document: Any, engine: Any) -> Non
     assert {n: v for n, v in first.items() if n not in ours} == {n: v for n, v in second.items() if n not in ours}
     assert [[t["kind"] for t in side["triggers"]] for side in (first, second)] == [["once"], ["once"]]
     assert (first["user"], first["level"], first["limit"], first["priority"]) == ("S-1-5-18", "Highest", "PT30M", 4)
+    settings = ("DisallowStartIfOnBatteries", "StopIfGoingOnBatteries", "StartWhenAvailable")
+    assert hosts.json("task-settings.json")[0][TASK] == dict(zip(settings, (False, False, True), strict=True))
     # The engine's scheduler knows no repetition: there the test plays the trigger.
     start = "Start-ScheduledTask -TaskPath '\\EngageIPPatching\\' -TaskName 'dead-mans-switch'"
     engine.run(hosts.engine, ["-NoProfile", "-Command", start])

@@ -1,0 +1,14 @@
+#Requires -Version 5.1
+# Settings of a task that tasks.json of the engine lacks: task-settings.json, by the task's full name.
+Set-StrictMode -Version 2.0
+$ErrorActionPreference = 'Stop'
+
+function Register-ScheduledTask {
+    [CmdletBinding()]
+    param([string]$TaskName, [string]$TaskPath, [object[]]$Action, [object[]]$Trigger, $Settings, $Principal, [string]$Description, [switch]$Force)
+    $state = Read-StubState -Name 'task-settings.json'
+    $told = [ordered]@{ DisallowStartIfOnBatteries = $Settings.DisallowStartIfOnBatteries; StopIfGoingOnBatteries = $Settings.StopIfGoingOnBatteries; StartWhenAvailable = $Settings.StartWhenAvailable }
+    Add-Member -InputObject $state -MemberType NoteProperty -Name "$TaskPath$TaskName" -Value $told -Force
+    Write-StubState -Name 'task-settings.json' -Value $state
+    & (Get-Command -Name 'Register-ScheduledTask' -CommandType Cmdlet) @PSBoundParameters
+}
