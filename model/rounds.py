@@ -126,6 +126,8 @@ def _gone(record: UpdateRecord, rescan: Scan, before: Build | None) -> UpdateRec
                 f"Look at CBS.log on {record.host}",
             )
         proof = f"rescan, build {rescan.build}"
+    if rescan.of_files and proof == "rescan":
+        proof = f"list of hotfixes{_since(before, rescan.build)}"
     if proof is None:
         remark = (
             "is neither offered any more nor among what is installed: superseded or withdrawn meanwhile, or rolled back. "
@@ -148,6 +150,13 @@ def _proof(record: UpdateRecord, rescan: Scan) -> str | None:
         return f"rescan, as revision {other}"
     # What an installed update supersedes Windows lists no more.
     return "superseded by an update that is installed" if record.update.casefold() in rescan.superseded else None
+
+
+def _since(before: Build | None, build: Build) -> str:
+    """What became of the build of Windows; a file's name does not say whether that had to rise, so nothing follows."""
+    if before is None or not before.tells or not build.tells:
+        return ""
+    return f"; Windows is still at {build}" if build == before else f"; Windows went from {before} to {build}"
 
 
 def _failed(record: UpdateRecord, remark: str) -> UpdateRecord:

@@ -17,6 +17,7 @@ CUMULATIVE = "2026-02 Cumulative Update for Windows Server 2019 for x64-based Sy
 OLD, NEW = Build(number=17763, ubr=5206), Build(number=17763, ubr=5329)
 OFFERED = Scan(updates=(FoundUpdate(id="U", revision=1),), installed=frozenset(), build=NEW)
 IN = Scan(installed=frozenset({("u", 1)}), build=NEW)
+FILES = Scan(installed=frozenset({("u", 0)}), build=NEW, of_files=True)
 GONE = Scan(installed=frozenset(), build=NEW)
 
 
@@ -121,6 +122,21 @@ def test_a_cumulative_update_must_raise_the_build(title: str, before: Build, aft
         assert "the build is still 10.0.17763.5329" in (told.remark or "")
     elif before == OLD and after == NEW:
         assert told.verified_by == "rescan, build 10.0.17763.5329"
+
+
+@pytest.mark.parametrize(
+    ("before", "proof"),
+    [
+        (OLD, "list of hotfixes; Windows went from 10.0.17763.5206 to 10.0.17763.5329"),
+        (NEW, "list of hotfixes; Windows is still at 10.0.17763.5329"),
+        (None, "list of hotfixes"),
+        (Build(number=9600, ubr=20000), "list of hotfixes"),
+    ],
+)
+def test_of_a_file_the_build_is_told_and_not_judged(before: Build | None, proof: str) -> None:
+    """A file's name does not say whether it is a cumulative update: that the build has not risen proves nothing, and is read."""
+    after = judged(record("reboot-pending", title="windows10.0-kb5034127-x64.msu", revision=0), FILES, before)
+    assert (after.result, after.verified_by) == ("installed", proof)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,19 @@ def test_a_folder_offers_the_files_whose_kb_is_not_installed() -> None:
     assert not judged["driver.cab"].admitted
 
 
+def test_files_go_in_by_the_order_of_their_names() -> None:
+    """No name says which is a servicing stack: people put one first by its name."""
+    names = ["windows10.0-kb5034127-x64.msu", "01-windows10.0-kb5043124-x64.msu", "windows10.0-kb5033904-x64.cab"]
+    files = [{"name": name, "size": 1, "sha256": "ab" * 32} for name in names]
+    scan = Scan.of_folder({**FOLDER, "files": files, "hotfixes": []})
+    plan = plan_of(load_estate(TEXT, "acme.yaml"), {"web01": scan.updates})
+    assert [step.update for step in plan.of("install", "web01") if step.is_windows_update] == [
+        "01-windows10.0-kb5043124-x64.msu",
+        "windows10.0-kb5033904-x64.cab",
+        "windows10.0-kb5034127-x64.msu",
+    ]
+
+
 def test_the_hash_of_a_file_is_part_of_the_plan() -> None:
     """Another file under the same name is another plan."""
     estate = load_estate(TEXT, "acme.yaml")
