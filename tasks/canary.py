@@ -48,7 +48,7 @@ def refusals(run: Run, facts: HostFacts) -> list[str]:
     """
     host = facts.host
     known = JobFacts.model_validate(run.hosts[host].job([canary_id(run.estate.name)])[0])
-    why = stale(known, shipped(), _paths(run, host), run.estate.canary.max_age, facts.now)
+    why = stale(known, shipped(), _paths(run, host), _staging(run, host), run.estate.canary.max_age, facts.now)
     found = [why] if why else problems(known)
     if found and facts.quiesce and facts.quiesce["state"] == "open":
         tell("preflight", host, f"going on with an unfinished run, although {'; '.join(found)}")
@@ -83,11 +83,10 @@ def _stopped(host: str, found: Iterable[str]) -> Stopped:
 def _run(run: Run, host: str, fence: int, parameters: dict[str, Any], secrets: dict[str, Any]) -> JobFacts:
     """The facts of the canary once it is over, or as it stands where it did not begin."""
     name = canary_id(run.estate.name)
-    staging = run.estate.backup.staging.get(host, r"C:\ProgramData\EngageIPPatching\staging")
     run.hosts[host].start_job(
         name,
         SCRIPT,
-        parameters | {"staging": staging},
+        parameters | {"staging": _staging(run, host)},
         secrets=secrets,
         deadline_seconds=_SECONDS,
         fence=fence,
@@ -122,6 +121,10 @@ def _targets(run: Run, host: str, probe: str) -> tuple[list[dict[str, Any]], dic
             secrets |= run.share_login(store.credentials, label)
         targets.append(target)
     return targets, secrets
+
+
+def _staging(run: Run, host: str) -> str:
+    return run.estate.backup.staging.get(host, r"C:\ProgramData\EngageIPPatching\staging")
 
 
 def _paths(run: Run, host: str) -> list[str]:

@@ -92,7 +92,7 @@ def test_a_bucket_that_lets_nothing_be_deleted_is_as_good(start_lab: Callable[..
 
 
 def test_a_canary_that_proves_nothing_any_more(start_lab: Callable[..., Any]) -> None:
-    """Too old, of other scripts, of another set of stores, not ended, forged: each is told, and a new one mends it."""
+    """Too old, of other scripts, of other stores or another staging folder, not ended: each is told, a new one mends it."""
     lab = start_lab()
     record = f"{JOBS}/canary.acme-billing/job.json"
     old = (datetime.now(UTC) - timedelta(days=20)).isoformat()
@@ -109,6 +109,12 @@ def test_a_canary_that_proves_nothing_any_more(start_lab: Callable[..., Any]) ->
         assert rehearse(run) == []
         change(lab, "web01", record, lambda job: job["result"]["targets"].pop())
         assert refused(run) == ["its canary did not try s3://acme-backups/billing/acme-billing/canary-web01.txt"]
+    moved = lab.estate_with(lambda estate: estate["backup"]["staging"].update(web01=r"F:\Staging"))
+    with open_run(moved) as run:
+        assert rehearse(run) == []
+        assert refused(run) == []
+    with open_run(lab.estate) as run:
+        assert refused(run) == [r"its canary tried to write to F:\Staging, and backups are made in D:\Staging now"]
 
 
 def test_an_unfinished_run_is_not_kept_from_its_end(start_lab: Callable[..., Any]) -> None:
