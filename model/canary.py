@@ -74,6 +74,8 @@ class CanaryResult(Answer):
     sleep_seconds: int | None = None
     update_agent: UpdateAgentTried
     staging: StagingTried
+    sha256: str | None = None
+    """Of the probe: whoever started this canary knows it by that."""
     targets: tuple[StoreTried, ...]
 
 
@@ -152,6 +154,11 @@ def problems(facts: JobFacts) -> list[str]:
     if isinstance(state, Succeeded):
         return list(_found(_result(state)))
     return [not_run(facts)]
+
+
+def probed(state: Succeeded) -> str | None:
+    """The SHA-256 of the probe that a canary has sent: tells whether it is the one that was asked for, or another check's."""
+    return _result(state).sha256
 
 
 def _result(state: Succeeded) -> CanaryResult:

@@ -55,6 +55,7 @@ def test_patch_host(
         "sleep_seconds": _sleep_seconds(host),
         "update_agent": _update_agent(host),
         "staging": staging,
+        "sha256": digest(data),
         "targets": targets,
     }
 

@@ -10,7 +10,8 @@ As those of Send-BackupFile: the probe is sent to each, and removed again from s
 Where backups are made on this host; the probe is written there first.
 .OUTPUTS
 language_mode, powershell, system (this runs as SYSTEM), elevated, system_free (bytes), sleep_seconds (until this host goes to sleep, 0
-never, null unknown), update_agent {error, hresult}, staging {path, free, error}, targets [{name, kind, path, error}].
+never, null unknown), update_agent {error, hresult}, staging {path, free, error}, sha256 (of the probe), targets [{name,
+kind, path, error}].
 #>
 [CmdletBinding()]
 param(
@@ -106,5 +107,6 @@ finally {
     sleep_seconds = Get-SleepSecond
     update_agent = Test-UpdateAgent
     staging = $there
+    sha256 = $sha256
     targets = $answers
 }

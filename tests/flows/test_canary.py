@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -89,6 +91,55 @@ def test_a_bucket_that_lets_nothing_be_deleted_is_as_good(start_lab: Callable[..
         told = rehearse(run)
     assert len(told) == 2
     assert "s3:GetObject" in told[0]
+
+
+def test_two_checks_at_the_same_time(start_lab: Callable[..., Any]) -> None:
+    """The second finds the canary of the first at work, and takes its answer: neither takes the other's probe for a fault."""
+    lab = start_lab(rehearsed=False)
+    lab.declare("task.queued", "web01", seconds=200)
+    with open_run(lab.estate) as one, open_run(lab.estate) as other, ThreadPoolExecutor() as pool:
+        first = pool.submit(rehearse, one)
+        lab.until(lambda: "canary.acme-billing" in str(lab.host_json("web01", "tasks.json")), "the canary of the first")
+        assert rehearse(other) == []
+        assert first.result() == []
+    assert [each["host"] for each in lab.audit("job.start")].count("web01") == 1
+
+
+def test_a_canary_that_began_before_another_was_looked_at(start_lab: Callable[..., Any]) -> None:
+    """A check that comes to the bucket when the next one has written there believes its host; so does the next."""
+    lab = start_lab()
+    with open_run(lab.estate) as one, open_run(lab.estate) as other:
+        told: list[list[str]] = []
+        first = Lock()
+        [(name, bucket)] = one.buckets.items()
+
+        class Late:
+            """The bucket, as it is reached by somebody slow."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(bucket, name)
+
+            def verify(self, *place: Any, **proof: Any) -> Any:
+                if first.acquire(blocking=False):
+                    told.append(rehearse(other))
+                return bucket.verify(*place, **proof)
+
+        one.buckets[name] = Late()  # type: ignore[assignment]
+        assert rehearse(one) == []
+        assert told == [[]]
+
+
+def test_a_canary_of_another_estate_file_is_followed_by_ours(start_lab: Callable[..., Any]) -> None:
+    """One that is at work and tries other folders than ours proves nothing for us: ours runs after it."""
+    lab = start_lab(rehearsed=False)
+    lab.declare("task.queued", "web01", times=1, seconds=200)
+    moved = lab.estate_with(lambda estate: estate["backup"]["staging"].update(web01=r"F:\Staging"))
+    with open_run(moved) as one, open_run(lab.estate) as other, ThreadPoolExecutor() as pool:
+        first = pool.submit(rehearse, one)
+        lab.until(lambda: "canary.acme-billing" in str(lab.host_json("web01", "tasks.json")), "the canary of the first")
+        assert rehearse(other) == []
+        assert first.result() == []
+        assert refused(other) == []
 
 
 def test_a_canary_that_proves_nothing_any_more(start_lab: Callable[..., Any]) -> None:

@@ -83,6 +83,7 @@ def test_all_that_jobs_need(hosts: Any, bucket: Any) -> None:
     assert found["staging"]["error"] is None
     assert [target["error"] for target in found["targets"]] == [None, None]
     assert kept == [PROBE.encode()] * 2
+    assert found["sha256"] == hashlib.sha256(PROBE.encode()).hexdigest()
     assert (hosts.files("unc"), hosts.files("D")) == before
     for side in (hosts.engine, hosts.lab.folder):
         assert "geheim" not in (side / "C/ProgramData/EngageIPPatching/jobs/canary/job.json").read_text()
