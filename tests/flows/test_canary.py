@@ -64,10 +64,12 @@ def test_no_night_without_a_canary(start_lab: Callable[..., Any], run_flow: Call
 def test_it_leaves_nothing_but_its_record(start_lab: Callable[..., Any]) -> None:
     """On hosts one folder and one task, however often it runs; nothing on the share, nothing in the bucket."""
     lab = start_lab(rehearsed=False)
-    before = {path for path in (lab.folder / "nas01").rglob("*") if path.is_file()}
+    before = set((lab.folder / "nas01").rglob("*"))
+    drives = {host: set((lab.folder / "hosts" / host).glob("[DE]/**")) for host in ("sql01", "web01")}
     lab.rehearse()
     lab.rehearse()
-    assert {path for path in (lab.folder / "nas01").rglob("*") if path.is_file()} == before
+    assert set((lab.folder / "nas01").rglob("*")) == before
+    assert {host: set((lab.folder / "hosts" / host).glob("[DE]/**")) for host in ("sql01", "web01")} == drives
     trail = lab.process.trail()
     kept = [each["key"] for each in trail if each["event"] == "store.put"]
     assert len(kept) == 4

@@ -258,6 +258,14 @@ class Twin:
         )
         return first, second
 
+    def tree(self, folder: str) -> tuple[list[str], list[str]]:
+        """The names of the files and of the folders below a folder on both sides."""
+        first, second = (
+            sorted(p.relative_to(side / folder).as_posix() for p in (side / folder).rglob("*"))
+            for side in (self.engine, self.lab.folder)
+        )
+        return first, second
+
     def run(self, name: str, parameters: dict[str, Any] | None = None) -> Both:
         """The shipped script in the engine and in the lab."""
         sent = document(name, parameters or {})
