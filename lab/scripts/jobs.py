@@ -17,6 +17,7 @@ from lab.scripts.library import (
     assert_fence,
     boot_id,
     folder_fault,
+    initialize_folder,
     initialize_root,
     now,
     protect,
@@ -85,7 +86,7 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         message = f"The secrets of job {job_id} must be one flat object of texts. Nothing was started."
         raise ScriptFailure(message, "JobSecrets")
     with host.lock:
-        _initialize_folder(host, job_id)
+        initialize_folder(host, folder)
         facts = job_facts(host, job_id)
         fresh = _is_to_be_made(facts, again=parameters.get("again", False))
         if fresh:
@@ -108,18 +109,6 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             )
             tasks.start(TASKS + job_id)
     return {"adopted": not fresh, "started": fresh, "job": job_facts(host, job_id)}
-
-
-def _initialize_folder(host: Host, job_id: str) -> None:
-    """Make the folder of a job, or refuse the one that is there with all in it."""
-    folder = job_folder(job_id)
-    for path in (folder.rpartition("\\")[0], folder):
-        if host.disk.path(path).exists() and (fault := folder_fault(host, path)) is not None:
-            raise fault
-    host.disk.path(folder).mkdir(parents=True, exist_ok=True)
-    for file in sorted(host.disk.path(folder).iterdir()):
-        if (fault := folder_fault(host, rf"{folder}\{file.name}")) is not None:
-            raise fault
 
 
 def _is_to_be_made(facts: dict[str, Any], *, again: bool) -> bool:

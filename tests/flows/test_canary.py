@@ -226,7 +226,7 @@ def test_a_folder_that_a_plain_user_has_prepared_is_never_run(
     folder.mkdir()
     (folder / "launcher.ps1").write_text("evil")
     (folder / "job.json").write_text('{"id": "x", "script": "Find-WindowsUpdate", "state": "succeeded", "result": {}}')
-    owned = {rf"C:\ProgramData\EngageIPPatching\jobs\{name}": {"owner": PLAIN_USER, "protected": False}}
+    owned = {rf"C:\ProgramData\EngageIPPatching\jobs\{name}": {"owner": PLAIN_USER}}
     change(lab, "web01", "acl.json", lambda acl: acl.update(owned))
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG0031001")
     assert ran.type == "FAILED"

@@ -34,6 +34,7 @@ POWERSHELL = PROJECT / "powershell"
 STUBS = Path(__file__).resolve().parent / "stubs"
 ROOT = "C/ProgramData/EngageIPPatching"
 SPEED = 50.0
+OURS_ALONE = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -290,6 +291,8 @@ class Twin:
 
     def call_job(self, script: str, parameters: dict[str, Any], *, secrets: dict[str, str] | None = None) -> Both:
         """What a shipped job does, without its task: in the engine as SYSTEM, through the bootstrap. Quick."""
+        # Where jobs run, their root was protected by the call that has started them.
+        self.state("acl.json", lambda acl: acl.setdefault(r"C:\ProgramData\EngageIPPatching", OURS_ALONE))
         text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
         given = parameters if secrets is None else parameters | {"secrets": secrets}
         first = self.engine_process.call(self.engine, script, given, text, logon="system")

@@ -392,7 +392,7 @@ def test_a_folder_that_a_plain_user_has_prepared_is_refused(
             (side / ROOT / "jobs" / ID).rename(side / "C" / "elsewhere")
             (side / ROOT / "jobs" / ID).symlink_to(side / "C" / "elsewhere")
     else:
-        hosts.state("acl.json", lambda acl: acl.update({path: {"owner": PLAIN_USER, "protected": False}}))
+        hosts.state("acl.json", lambda acl: acl.update({path: {"owner": PLAIN_USER}}))
     refused = hosts.run("Start-PatchJob", order(job_document)).agree("line")
     assert refused["id"] == ("FolderIsLink" if what == "link" else "FolderOwner")
     assert refused["message"].startswith(path + (" is a link" if what == "link" else " belongs neither to SYSTEM nor"))
@@ -402,6 +402,29 @@ def test_a_folder_that_a_plain_user_has_prepared_is_refused(
     if what in {"folder", "link"}:
         assert hosts.run("Get-PatchJob", {"ids": [ID]}).agree("line")["id"] == refused["id"]
         assert hosts.run("Get-PatchJob").agree(*VOLATILE)["jobs"] == []
+
+
+@pytest.mark.parametrize("what", ["jobs", "folder", "file"])
+@pytest.mark.parametrize(
+    ("let_in", "named"),
+    [
+        ("AI(A;OICI;0x1301bf;;;BU)", "Users"),
+        (f"AI(A;;FR;;;{PLAIN_USER})", PLAIN_USER),
+        ("NO_ACCESS_CONTROL", "Everyone"),
+    ],
+)
+def test_a_folder_that_lets_others_in_is_refused(
+    twin: Callable[..., Any], job_document: Any, what: str, let_in: str, named: str
+) -> None:
+    """Protecting the root takes from those below only what they inherit: who was let in by name stays, and is named."""
+    hosts = twin()
+    hosts.put(f"{ROOT}/jobs/{ID}/launcher.ps1", "evil")
+    path = {"jobs": FOLDER.rpartition("\\")[0], "file": rf"{FOLDER}\launcher.ps1"}.get(what, FOLDER)
+    hosts.state("acl.json", lambda acl: acl.update({path: {"owner": "BA", "dacl": let_in}}))
+    refused = hosts.run("Start-PatchJob", order(job_document)).agree("line")
+    assert refused["id"] == "FolderAccess"
+    assert refused["message"].startswith(f"{path} lets others in than SYSTEM and Administrators: {named}. ")
+    assert hosts.json("tasks.json") == ({}, {})
 
 
 def test_without_full_language_nothing_is_run_and_that_is_told(twin: Callable[..., Any], job_document: Any) -> None:
@@ -425,7 +448,7 @@ def test_removing(twin: Callable[..., Any], job_document: Any) -> None:
     _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.y/progress.json")))
     foreign = FOLDER.replace(ID, "foreign")
     hosts.put(f"{ROOT}/jobs/foreign/job.json", "{}")
-    hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER, "protected": False}}))
+    hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER}}))
     ids = [ID, "run.1.echo.y", "foreign", "nobody.knows.it", "..\\up"]
     answer = hosts.run("Remove-PatchJob", {"ids": ids, "fence": 1}).agree()
     assert answer["removed"] == [ID, "nobody.knows.it"]
