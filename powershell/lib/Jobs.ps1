@@ -59,5 +59,7 @@ function Write-JobProgress {
     $folder = Get-Variable -Name 'PatchJobFolder' -ValueOnly -ErrorAction SilentlyContinue
     if ($null -ne $folder) {
         Write-JsonFile -Path "$folder\progress.json" -Value ([ordered]@{ percent = $Percent; message = $Message; at = Get-IsoNow })
+        # The launcher's.
+        Write-JobLog -Text $Message
     }
 }

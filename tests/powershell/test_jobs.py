@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -102,6 +103,50 @@ def test_a_job_runs_to_its_end(twin: Callable[..., Any], job_document: Any) -> N
     first, second = hosts.files()
     assert first == second
     assert [name for name in first if ".new" in name] == []
+
+
+def logged(hosts: Any) -> list[str]:
+    """The job's log without its dates, the same on both sides; where an error was thrown only the engine knows."""
+    both = []
+    for side in (hosts.engine, hosts.lab.folder):
+        lines = (side / ROOT / "jobs" / ID / "job.log").read_text(encoding="utf-8").splitlines()
+        dated = [line.partition(" ") for line in lines if not line.startswith("    ")]
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", date) for date, _, _ in dated)
+        both.append([text for _, _, text in dated])
+    assert both[0] == both[1]
+    return both[0]
+
+
+def test_a_job_keeps_a_log(twin: Callable[..., Any], job_document: Any) -> None:
+    """What it said and what became of it, to be read beside its script; done anew, it begins anew."""
+    hosts = twin()
+    for text in ("hällo ‹&€", "again"):
+        hosts.run("Start-PatchJob", order(job_document, text=text) | {"again": True})
+        hosts.wait(ID)
+        assert logged(hosts) == ["started: Write-Echo", f"has begun: {text}", "is done", "succeeded"]
+
+
+def test_the_log_of_a_failed_job_ends_with_its_error(twin: Callable[..., Any], job_document: Any) -> None:
+    """Its message, its id, and from where in the script it came: job.json has one line's number only."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, fail="no space on E: ‹€") | {"secrets": {"password": "geheim"}})
+    hosts.wait(ID)
+    assert logged(hosts)[-1] == "failed: no space on E: ‹€ (Asked)"
+    text = (hosts.engine / ROOT / "jobs" / ID / "job.log").read_text(encoding="utf-8")
+    assert re.search(r"\n    at <ScriptBlock>, .*: line \d+\n", text)
+    assert "geheim" not in text
+
+
+def test_a_log_that_grows_too_long(twin: Callable[..., Any], job_document: Any) -> None:
+    """A job that says more than 1 MB is heard no further, but for its end; an error of that length is cut."""
+    hosts = twin()
+    long = "x" * (1 << 20)
+    hosts.run("Start-PatchJob", order(job_document, text=long))
+    hosts.wait(ID)
+    assert logged(hosts) == ["started: Write-Echo", "is done", "succeeded"]
+    hosts.run("Start-PatchJob", order(job_document, fail=long) | {"again": True})
+    hosts.wait(ID)
+    assert logged(hosts)[-1] == f"failed: {'x' * 4000} (Asked)"
 
 
 def test_the_task_is_made_as_agreed(twin: Callable[..., Any], job_document: Any) -> None:
