@@ -1,4 +1,4 @@
-"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob, Remove-PatchJob.
+"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob, Remove-PatchJob; what they fetched and left: Remove-StagedPackage.
 
 The task scheduler is the host's part ``tasks`` (``lab.tasks``); what it runs is told in ``lab.launcher``.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from typing import Any
 
 from lab.host import Host
@@ -30,6 +31,9 @@ from lab.scripts.snapshots import clear
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
 WAITING = ("Running", "Queued")
+STAGING = rf"{ROOT}\staging"
+STAGED = ((rf"{STAGING}\packages", "[0-9a-f]{64}"), (STAGING, "sql-[0-9a-f]{16}"))
+"""Where folders lie that packages are fetched or unpacked to, and what they are called."""
 
 
 def job_folder(job_id: str) -> str:
@@ -181,3 +185,31 @@ def remove_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         except ScriptFailure as failure:
             failed.append({"id": job_id, "error": failure.message})
     return {"removed": removed, "failed": failed}
+
+
+@script("Remove-StagedPackage")
+def remove_staged_package(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    initialize_root(host)
+    assert_fence(host, parameters["fence"])
+    removed: list[str] = []
+    failed: list[dict[str, str]] = []
+    with host.lock:
+        names = sorted(name for name in host.read("tasks.json") if name.startswith(TASKS))
+        busy = [name.removeprefix(TASKS) for name in names if (host.parts["tasks"].info(name) or ("",))[0] in WAITING]
+        for place, pattern in STAGED if not busy else ():
+            if not host.disk.path(place).exists():
+                continue
+            for level in (STAGING, place):
+                if (fault := folder_fault(host, level)) is not None:
+                    raise fault
+            before = time.time() - parameters["older_than_days"] * 86400
+            for folder in sorted(host.disk.path(place).iterdir()):
+                if not re.fullmatch(pattern, folder.name) or folder.lstat().st_mtime >= before:
+                    continue
+                if (fault := folder_fault(host, rf"{place}\{folder.name}")) is not None:
+                    failed.append({"name": folder.name, "error": fault.message})
+                    continue
+                shutil.rmtree(folder)
+                removed.append(folder.name)
+                host.event("package.remove", name=folder.name)
+    return {"removed": removed, "failed": failed, "busy": busy}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -242,7 +244,7 @@ def test_a_folder_that_a_plain_user_has_prepared_is_never_run(
 
 
 def test_old_jobs_are_removed_after_a_good_night(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
-    """Folder and task of a run of last year go; this night's own, the canary, and what is younger stay."""
+    """Folder and task of a run of last year go, and a package it fetched; this night's, the canary, what is younger stay."""
     lab = start_lab()
     old, young = "acme-billing.CHG0020001.1.1.archive.web01-x", "acme-billing.CHG0030001.1.1.archive.web01-x"
     for name, days in ((old, 200), (young, 30)):
@@ -251,8 +253,14 @@ def test_old_jobs_are_removed_after_a_good_night(start_lab: Callable[..., Any], 
         ended = (datetime.now(UTC) - timedelta(days=days)).isoformat()
         told = {"id": name, "script": "New-FolderArchive", "state": "succeeded", "ended": ended, "result": {}}
         (folder / "job.json").write_text(json.dumps(told))
+    staged = lab.folder / "hosts" / "web01" / JOBS / "../staging/packages"
+    for name, days in (("a" * 64, 200), ("b" * 64, 30)):
+        (staged / name).mkdir(parents=True)
+        (staged / name / "agent.msi").write_text("MZ")
+        os.utime(staged / name, (time.time() - days * 86400,) * 2)
     assert run_flow(patch_estate, estate=lab.estate, change="CHG0031001").type == "COMPLETED"
     assert [each["id"] for each in lab.audit("job.remove")] == [old]
+    assert [path.name for path in staged.iterdir()] == ["b" * 64]
     left = {path.name for path in (lab.folder / "hosts" / "web01" / JOBS).iterdir()}
     assert old not in left
     assert {young, "canary.acme-billing"} < left
