@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
 from typing import Any
 
 from lab.disk import DiskFull
@@ -15,8 +16,35 @@ from lab.shell import bind
 from lab.shipped import Shipped
 
 SHIPPED = Shipped()
+LOG_BYTES = 1 << 20
 NOT_BEGUN = 2
 """Exit code for a job that was withdrawn, or has begun before: a job begins once, whoever starts its task."""
+
+
+class Log:
+    """``job.log``: not what it said last, and up to 1 MB, but for the beginning and the end."""
+
+    def __init__(self, host: Host, folder: str) -> None:
+        self._host, self._folder = host, folder
+        self._last = ""
+
+    def add(self, text: str, *, begin: bool = False, end: bool = False) -> None:
+        """Add a line; the first begins the file anew."""
+        if text == self._last:
+            return
+        self._last = text
+        line = f"{now()} {text}\r\n".encode()
+        file = self._host.disk.path(rf"{self._folder}\job.log")
+        # No job fails for its log: its folder may be gone.
+        with suppress(OSError), self._host.lock, file.open("wb" if begin else "ab") as out:
+            if begin or end or out.tell() + len(line) <= LOG_BYTES:
+                out.write(line)
+
+    def failed(self, failure: ScriptFailure, script: str) -> dict[str, Any]:
+        """Add the error that ended the job; as job.json has it."""
+        error = failure.error(script)
+        self.add(f"failed: {failure.message[:4000]} ({error['id']})", end=True)
+        return error
 
 
 def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = False) -> int:
@@ -25,6 +53,7 @@ def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = Fa
     # What looks every so often whether there is anything to do has no effect by being started.
     effect = not repeats
     secrets_file = host.disk.path(rf"{folder}\secrets.bin")
+    log = Log(host, folder)
     JOB_FOLDER.set(folder)
 
     def save(file: str, value: dict[str, Any]) -> None:
@@ -35,6 +64,7 @@ def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = Fa
 
     def progress(percent: int, message: str) -> None:
         save("progress.json", {"percent": percent, "message": message, "at": now()})
+        log.add(message)
 
     if job["state"] != "created" and not repeats:
         return NOT_BEGUN
@@ -49,6 +79,7 @@ def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = Fa
             job |= {"boot": initialize_boot_id(host), "started": now(), "state": "running"}
             job |= dict.fromkeys(("ended", "result", "error"))
             save("job.json", job)
+            log.add(f"started: {job['script']}", begin=True)
         host.event("job.start", effect=effect, id=job["id"], script=job["script"])
         parameters = read_json(host, rf"{folder}\parameters.json")
         secrets = unprotect(host, secrets_file.read_bytes()) if secrets_file.exists() else None
@@ -57,12 +88,13 @@ def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = Fa
         work, bound = _recognise(job, text, given)
         bound.pop("secrets", None)
         job |= {"result": work(host, bound, secrets or {}, progress, stop), "state": "succeeded"}
+        log.add("succeeded", end=True)
         code = 0
     except ScriptFailure as failure:
-        job |= {"error": failure.error(job["script"]), "state": "failed"}
+        job |= {"error": log.failed(failure, job["script"]), "state": "failed"}
     except DiskFull as full:
         no_room = ScriptFailure(str(full.strerror), "IOException", "System.IO.IOException", -2147024784)
-        job |= {"error": no_room.error(job["script"]), "state": "failed"}
+        job |= {"error": log.failed(no_room, job["script"]), "state": "failed"}
     finally:
         secrets_file.unlink(missing_ok=True)
     save("job.json", job | {"ended": now()})

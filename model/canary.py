@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PureWindowsPath
 
 from pydantic import ValidationError
 
@@ -73,6 +74,8 @@ class CanaryResult(Answer):
     sleep_seconds: int | None = None
     update_agent: UpdateAgentTried
     staging: StagingTried
+    sha256: str | None = None
+    """Of the probe: whoever started this canary knows it by that."""
     targets: tuple[StoreTried, ...]
 
 
@@ -112,10 +115,12 @@ def probe_name(estate: str, host: str) -> str:
 # What is asked before a night -----------------------------------------------------------------------------------------
 
 
-def stale(facts: JobFacts, shipped: Shipped, stores: Iterable[str], max_age: timedelta, now: datetime) -> str | None:
+def stale(
+    facts: JobFacts, shipped: Shipped, stores: Iterable[str], staging: str, max_age: timedelta, now: datetime
+) -> str | None:
     """Why the last canary of a host says nothing about tonight; None where it does. ``now`` is by the host's clock.
 
-    ``stores`` are the paths of the probes that the estate wants to be sent.
+    ``stores`` are the paths of the probes that the estate wants to be sent, ``staging`` where backups are made there.
     """
     job = facts.job
     if job is None:
@@ -129,10 +134,17 @@ def stale(facts: JobFacts, shipped: Shipped, stores: Iterable[str], max_age: tim
         return "its canary ran with other scripts than these: billpatch was changed since"
     state = job_state(facts)
     if isinstance(state, Succeeded):
-        tried = {store.path.casefold() for store in _result(state).targets}
-        missing = [path for path in stores if path.casefold() not in tried]
-        if missing:
-            return f"its canary did not try {missing[0]}"
+        return _untried(_result(state), stores, staging)
+    return None
+
+
+def _untried(result: CanaryResult, stores: Iterable[str], staging: str) -> str | None:
+    tried = {store.path.casefold() for store in result.targets}
+    missing = [path for path in stores if path.casefold() not in tried]
+    if missing:
+        return f"its canary did not try {missing[0]}"
+    if PureWindowsPath(result.staging.path) != PureWindowsPath(staging):
+        return f"its canary tried to write to {result.staging.path}, and backups are made in {staging} now"
     return None
 
 
@@ -142,6 +154,11 @@ def problems(facts: JobFacts) -> list[str]:
     if isinstance(state, Succeeded):
         return list(_found(_result(state)))
     return [not_run(facts)]
+
+
+def probed(state: Succeeded) -> str | None:
+    """The SHA-256 of the probe that a canary has sent: tells whether it is the one that was asked for, or another check's."""
+    return _result(state).sha256
 
 
 def _result(state: Succeeded) -> CanaryResult:

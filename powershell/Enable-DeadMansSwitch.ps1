@@ -37,7 +37,7 @@ foreach ($file in $texts.Keys) {
     }
 }
 $folder = Get-SwitchFolder
-$null = [IO.Directory]::CreateDirectory($folder)
+Initialize-FolderBelow -Path $folder
 foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
 Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
 Write-JsonFile -Path "$folder\job.json" -Value ([ordered]@{

@@ -4,7 +4,7 @@
 The launcher of a job: what its scheduled task runs, as <folder>\launcher.ps1.
 .DESCRIPTION
 Runs script.ps1 with the library only when both still have the hashes in job.json, and writes what became of it there:
-running, then succeeded with the result or failed with the error. Exit code 0 or 1. A job that a boot or a kill cuts
+running, then succeeded with the result or failed with the error; job.log tells people the same. Exit code 0 or 1. A job that a boot or a kill cuts
 stays 'running', with the boot it ran in. A job begins once: one that has begun before, or was withdrawn, is left as it
 is, whoever starts its task (exit code 2). With -Repeats it begins anew each time.
 #>
@@ -50,6 +50,28 @@ function Save-Job {
     }
 }
 
+function Get-Stamp {
+    <# .SYNOPSIS This host's clock, as in the other files. #>
+    [datetime]::UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", [Globalization.CultureInfo]::InvariantCulture)
+}
+
+function Write-JobLog {
+    <# .SYNOPSIS Adds a line to job.log for people: not what it said last, and up to 1 MB, but for the beginning and the end. #>
+    param([Parameter(Mandatory = $true)][string]$Text, [switch]$Begin, [switch]$End)
+    if ($Text -ceq $script:logged) { return }
+    $script:logged = $Text
+    $bytes = $utf8.GetBytes("$(Get-Stamp) $Text`r`n")
+    $mode = [IO.FileMode]::Append
+    if ($Begin) { $mode = [IO.FileMode]::Create }
+    try {
+        $log = New-Object IO.FileStream("$Folder\job.log", $mode, [IO.FileAccess]::Write, [IO.FileShare]::ReadWrite)
+        try { if ($Begin -or $End -or $log.Length + $bytes.Length -le 1MB) { $log.Write($bytes, 0, $bytes.Length) } }
+        finally { $log.Dispose() }
+    }
+    # A full disk, or somebody who has it open: no job fails for its log.
+    catch { $script:logged = '' }
+}
+
 function Read-Checked {
     <# .SYNOPSIS The text of a file of this job, if it is the one that the job was made with. #>
     param([Parameter(Mandatory = $true)][string]$Name, [Parameter(Mandatory = $true)][string]$Hash)
@@ -73,6 +95,7 @@ if ($job.state -ne 'created' -and -not $Repeats) { exit 2 }
 $secretsFile = "$Folder\secrets.bin"
 # Write-JobProgress of the library looks for this name.
 $PatchJobFolder = $Folder
+$logged = ''
 $code = 1
 try {
     . ([ScriptBlock]::Create((Read-Checked -Name 'library.ps1' -Hash $job.library_sha256)))
@@ -88,6 +111,7 @@ try {
         $job.error = $null
         $job.state = 'running'
         Save-Job
+        Write-JobLog -Begin -Text "started: $($job.script)"
         $true
     }
     if (-not $mine) { exit 2 }
@@ -102,6 +126,7 @@ try {
     if ($all.Count -ne 1) { throw "$($job.script) returned $($all.Count) objects, not one." }
     $job.result = $all[0]
     $job.state = 'succeeded'
+    Write-JobLog -End -Text 'succeeded'
     $code = 0
 }
 catch {
@@ -110,10 +135,14 @@ catch {
     if ($_.InvocationInfo) { $line = $_.InvocationInfo.ScriptLineNumber }
     $job.error = [ordered]@{ type = $cause.GetType().FullName; message = $cause.Message; hresult = $cause.HResult; script = $job.script; line = $line; id = $_.FullyQualifiedErrorId }
     $job.state = 'failed'
+    $message = $cause.Message
+    if ($message.Length -gt 4000) { $message = $message.Substring(0, 4000) }
+    $trace = @("$($_.ScriptStackTrace)" -split '\r?\n' | Where-Object { $_ } | ForEach-Object { "`r`n    $_" }) -join ''
+    Write-JobLog -End -Text "failed: $message ($($job.error.id))$trace"
 }
 finally {
     if ([IO.File]::Exists($secretsFile)) { [IO.File]::Delete($secretsFile) }
 }
-$job.ended = [datetime]::UtcNow.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", [Globalization.CultureInfo]::InvariantCulture)
+$job.ended = Get-Stamp
 Save-Job
 exit $code

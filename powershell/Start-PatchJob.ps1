@@ -46,7 +46,7 @@ if ($null -ne $secrets -and $secrets -isnot [hashtable]) {
 
 # Two runs that start the same job at the same moment: one makes it, the other finds it.
 Use-Lock -LockName 'jobs' -Work {
-    Initialize-JobFolder -Id $id
+    Initialize-FolderBelow -Path $folder
     $facts = Get-JobFact -Id $id
     $begun = $facts.exists -and $facts.job.state -ne 'created'
     $undone = $begun -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')

@@ -22,7 +22,7 @@ _AT_ONCE = 20
 
 
 def remove_old_jobs(run: Run) -> None:
-    """Remove the jobs of runs that ended ``jobs.keep_days`` ago; never raises for what a host does."""
+    """Remove jobs of runs that ended ``jobs.keep_days`` ago, and packages fetched then; never raises for what a host does."""
     try:
         _, troubles = together(run, run.hosts, lambda host: _remove_on(run, host))
     except TakenOver:
@@ -49,6 +49,18 @@ def _remove_on(run: Run, host: str) -> None:
             tell("housekeeping", host, f"{each['id']} stays: {each['error']}")
     if old:
         tell("housekeeping", host, f"{removed} jobs older than {run.estate.jobs.keep_days} days removed, {failed} stay")
+    _remove_packages(run, host)
+
+
+def _remove_packages(run: Run, host: str) -> None:
+    days = run.estate.jobs.keep_days
+    answer = run.hosts[host].run("Remove-StagedPackage", older_than_days=days, fence=run.fence, deadline=120)
+    for each in answer["failed"]:
+        tell("housekeeping", host, f"package {each['name']} stays: {each['error']}")
+    if answer["busy"]:
+        tell("housekeeping", host, f"old packages stay while {answer['busy'][0]} is at work")
+    if answer["removed"]:
+        tell("housekeeping", host, f"{len(answer['removed'])} packages older than {days} days removed")
 
 
 def _kept(run: Run, facts: HostFacts) -> list[RunKey]:

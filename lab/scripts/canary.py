@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from lab.disk import DiskFull
@@ -16,6 +19,7 @@ from lab.scripts.transfer import Progress, digest, open_share, put, send_to_shar
 from lab.update_agent import AgentError, search, signed
 
 NOTHING = "IsInstalled=0 and UpdateID='00000000-0000-0000-0000-000000000000'"
+_PROBES_SECONDS = 10.0
 _POWER = r"SYSTEM\CurrentControlSet\Control\Power"
 _SLEEP = "238c9fa8-0aad-41ed-83f4-97be242c8f20"
 _IDLE = "29f6c1db-86da-48c5-9fdb-f2b67b1f44da"
@@ -33,16 +37,13 @@ def test_patch_host(
     data = parameters["probe"].encode()
     path = parameters["staging"]
     staging: dict[str, Any] = {"path": path, "free": None, "error": None}
-    folder = host.disk.path(path)
-    made = not folder.is_dir()
+    made = _missing(host.disk.path(path))
     try:
         staging["free"] = host.disk.free(path)
         host.disk.write(rf"{path}\canary.probe", data).unlink()
     except DiskFull as full:
         staging["error"] = str(full.strerror)
-    if made:
-        with suppress(OSError):
-            folder.rmdir()
+    _remove_made(made)
     targets = [
         _try(host, target, data, secrets, parameters.get("answer_seconds", 60)) for target in parameters["targets"]
     ]
@@ -55,6 +56,7 @@ def test_patch_host(
         "sleep_seconds": _sleep_seconds(host),
         "update_agent": _update_agent(host),
         "staging": staging,
+        "sha256": digest(data),
         "targets": targets,
     }
 
@@ -65,8 +67,7 @@ def _try(host: Host, target: dict[str, Any], data: bytes, secrets: dict[str, str
     try:
         if target["kind"] == "share":
             open_share(host, path, secrets, name)
-            send_to_share(host, data, digest(data), path, {})
-            host.disk.path(path).unlink()
+            _send_probe(host, path, data)
         elif target["kind"] == "s3":
             put(host, secrets[f"{name}.url"], data, target["headers"], seconds)
         else:
@@ -78,6 +79,47 @@ def _try(host: Host, target: dict[str, Any], data: bytes, secrets: dict[str, str
     if answer["error"] is None:
         host.event("store.probe", effect=False, path=path)
     return answer
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folders that are made where this one is, deepest first."""
+    return list(takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
+
+
+def _remove_made(made: list[Path]) -> None:
+    """Remove folders that were made for a probe, unless somebody has written there; wait for other hosts' probes."""
+    deadline = time.monotonic() + _PROBES_SECONDS
+    for folder in made:
+        while folder.exists():
+            try:
+                folder.rmdir()
+            except OSError:
+                others = [name for name in _names(folder) if not name.startswith("canary-")]
+                if others or time.monotonic() > deadline:
+                    return
+                time.sleep(0.02)
+
+
+def _names(folder: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return [path.name for path in folder.iterdir()]
+    return []
+
+
+def _send_probe(host: Host, path: str, data: bytes) -> None:
+    """Send the probe to an open share, and remove all that was made for it."""
+    target = host.disk.path(path)
+    for left in reversed(range(5)):
+        made = _missing(target.parent)
+        try:
+            return send_to_share(host, data, digest(data), path, {})
+        except FileNotFoundError:  # the canary of another host has just removed the folder that it had made
+            if not left:
+                raise
+        finally:
+            target.unlink(missing_ok=True)
+            _remove_made(made)
+    return None
 
 
 def _sleep_seconds(host: Host) -> int | None:

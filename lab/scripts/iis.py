@@ -238,7 +238,9 @@ def _write_page(host: Host, page: bytes, seconds: int) -> None:
                 "Check that the account is an administrator."
             )
             raise ScriptFailure(message, "FolderProtection")
-        acl.setdefault(FOLDER, {"owner": "BA", "protected": False})
+        known = acl.get(FOLDER, {}).get("dacl", "AI")
+        readers = [f"(A;OICI;0x1200a9;;;{who})" for who in ("IS", "S-1-5-17")]
+        acl[FOLDER] = {"owner": "BA", "dacl": known + "".join(ace for ace in readers if ace not in known)}
     write_file(host, rf"{FOLDER}\web.config", CONFIG.format(seconds=seconds).encode())
     write_file(host, rf"{FOLDER}\index.html", page)
     write_file(host, rf"{FOLDER}\app_offline.htm", page)

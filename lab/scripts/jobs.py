@@ -1,4 +1,4 @@
-"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob, Remove-PatchJob.
+"""Jobs: Start-PatchJob, Get-PatchJob, Stop-PatchJob, Remove-PatchJob; what they fetched and left: Remove-StagedPackage.
 
 The task scheduler is the host's part ``tasks`` (``lab.tasks``); what it runs is told in ``lab.launcher``.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from typing import Any
 
 from lab.host import Host
@@ -17,6 +18,7 @@ from lab.scripts.library import (
     assert_fence,
     boot_id,
     folder_fault,
+    initialize_folder,
     initialize_root,
     now,
     protect,
@@ -29,6 +31,9 @@ from lab.scripts.snapshots import clear
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
 WAITING = ("Running", "Queued")
+STAGING = rf"{ROOT}\staging"
+STAGED = ((rf"{STAGING}\packages", "[0-9a-f]{64}"), (STAGING, "sql-[0-9a-f]{16}"))
+"""Where folders lie that packages are fetched or unpacked to, and what they are called."""
 
 
 def job_folder(job_id: str) -> str:
@@ -85,7 +90,7 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         message = f"The secrets of job {job_id} must be one flat object of texts. Nothing was started."
         raise ScriptFailure(message, "JobSecrets")
     with host.lock:
-        _initialize_folder(host, job_id)
+        initialize_folder(host, folder)
         facts = job_facts(host, job_id)
         fresh = _is_to_be_made(facts, again=parameters.get("again", False))
         if fresh:
@@ -108,18 +113,6 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             )
             tasks.start(TASKS + job_id)
     return {"adopted": not fresh, "started": fresh, "job": job_facts(host, job_id)}
-
-
-def _initialize_folder(host: Host, job_id: str) -> None:
-    """Make the folder of a job, or refuse the one that is there with all in it."""
-    folder = job_folder(job_id)
-    for path in (folder.rpartition("\\")[0], folder):
-        if host.disk.path(path).exists() and (fault := folder_fault(host, path)) is not None:
-            raise fault
-    host.disk.path(folder).mkdir(parents=True, exist_ok=True)
-    for file in sorted(host.disk.path(folder).iterdir()):
-        if (fault := folder_fault(host, rf"{folder}\{file.name}")) is not None:
-            raise fault
 
 
 def _is_to_be_made(facts: dict[str, Any], *, again: bool) -> bool:
@@ -192,3 +185,31 @@ def remove_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         except ScriptFailure as failure:
             failed.append({"id": job_id, "error": failure.message})
     return {"removed": removed, "failed": failed}
+
+
+@script("Remove-StagedPackage")
+def remove_staged_package(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    initialize_root(host)
+    assert_fence(host, parameters["fence"])
+    removed: list[str] = []
+    failed: list[dict[str, str]] = []
+    with host.lock:
+        names = sorted(name for name in host.read("tasks.json") if name.startswith(TASKS))
+        busy = [name.removeprefix(TASKS) for name in names if (host.parts["tasks"].info(name) or ("",))[0] in WAITING]
+        for place, pattern in STAGED if not busy else ():
+            if not host.disk.path(place).exists():
+                continue
+            for level in (STAGING, place):
+                if (fault := folder_fault(host, level)) is not None:
+                    raise fault
+            before = time.time() - parameters["older_than_days"] * 86400
+            for folder in sorted(host.disk.path(place).iterdir()):
+                if not re.fullmatch(pattern, folder.name) or folder.lstat().st_mtime >= before:
+                    continue
+                if (fault := folder_fault(host, rf"{place}\{folder.name}")) is not None:
+                    failed.append({"name": folder.name, "error": fault.message})
+                    continue
+                shutil.rmtree(folder)
+                removed.append(folder.name)
+                host.event("package.remove", name=folder.name)
+    return {"removed": removed, "failed": failed, "busy": busy}

@@ -57,8 +57,34 @@ def write_file(host: Host, path: str, data: bytes) -> None:
         fresh.replace(host.disk.path(path))
 
 
-def folder_fault(host: Host, path: str) -> ScriptFailure | None:
-    """Why a folder, or a file in it, cannot be ours; None where it can."""
+_PROGRAM_DATA = "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICIIO;GA;;;CO)(A;OICI;0x1200a9;;;BU)(A;CI;DCLCRPCR;;;BU)"
+_OURS_ALONE = "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
+_NAMES = {"AU": "Authenticated Users", "BU": "Users", "CO": "Creator Owner", "IU": "Interactive", "WD": "Everyone"}
+
+
+def _dacl(acl: dict[str, Any], path: str) -> str:
+    """The access list of a path (SDDL): its own, and what the folders above hand down to one that is not protected."""
+    if not path.casefold().startswith("c:\\programdata\\"):
+        return _PROGRAM_DATA
+    own: str = acl.get(path, {}).get("dacl", "AI")
+    if own.startswith(("P", "NO_ACCESS")):
+        return own
+    above = _dacl(acl, path.rpartition("\\")[0])
+    if above.startswith("NO_ACCESS"):
+        return above
+    handed = re.findall(r"\(A;([A-Z]*(?:OI|CI)[A-Z]*);([^)]*)\)", above)
+    return own + "".join(f"(A;{flags.replace('ID', '')}ID;{rest})" for flags, rest in handed)
+
+
+def _others(dacl: str) -> list[str]:
+    """Whom else than SYSTEM and Administrators it lets in, each once."""
+    if dacl.startswith("NO_ACCESS"):
+        return ["Everyone"]
+    found = [who for who in re.findall(r"\(A;[^;]*;[^;]*;[^;]*;[^;]*;([^;()]+)", dacl) if who not in ("SY", "BA")]
+    return list(dict.fromkeys(_NAMES.get(who, who) for who in found))
+
+
+def _owner_fault(host: Host, path: str) -> ScriptFailure | None:
     if host.disk.path(path).is_symlink():
         message = f"{path} is a link to another place. Remove it: patching makes the folder itself."
         return ScriptFailure(message, "FolderIsLink")
@@ -71,24 +97,53 @@ def folder_fault(host: Host, path: str) -> ScriptFailure | None:
     return None
 
 
-def initialize_root(host: Host, path: str = ROOT) -> None:
-    """Make the folder that only SYSTEM and Administrators may write to, or refuse the one that is there.
+def folder_fault(host: Host, path: str) -> ScriptFailure | None:
+    """Why a folder, or a file in it, cannot be ours alone; None where it is."""
+    if (fault := _owner_fault(host, path)) is not None:
+        return fault
+    if others := _others(_dacl(host.read("acl.json"), path)):
+        message = (
+            f"{path} lets others in than SYSTEM and Administrators: {', '.join(others)}. Look at what is in it, then "
+            "remove it: patching makes the folder itself."
+        )
+        return ScriptFailure(message, "FolderAccess")
+    return None
 
-    ``acl.json`` keeps owner and protection of folders: ``{path: {"owner": "BA", "protected": true}}``.
+
+def initialize_root(host: Host, path: str = ROOT) -> None:
+    """Make the folder that only SYSTEM and Administrators have rights to, or refuse the one that is there.
+
+    ``acl.json`` keeps owners and access lists: ``{path: {"owner": "BA", "dacl": "AI(A;OICI;FA;;;BU)"}}``, without what is
+    handed down.
     """
     with host.lock, host.edit("acl.json") as acl:
         host.disk.path(path).mkdir(parents=True, exist_ok=True)
-        if (fault := folder_fault(host, path)) is not None:
+        if (fault := _owner_fault(host, path)) is not None:
             raise fault
-        if acl.get(path, {}).get("protected"):
+        dacl = _dacl(acl, path)
+        complete = all(f"(A;OICI;FA;;;{who})" in dacl for who in ("SY", "BA"))
+        if dacl.startswith("P") and complete and not _others(dacl):
             return
-        if (code := acl.get("@icacls")) is not None:
+        if "@denied" in acl:
             message = (
-                f"{path} could not be protected: icacls.exe answered {code}. "
+                f"{path} could not be protected: Attempted to perform an unauthorized operation. "
                 "Check that the account is an administrator."
             )
             raise ScriptFailure(message, "FolderProtection")
-        acl[path] = {"owner": "BA", "protected": True}
+        acl[path] = {"owner": "BA", "dacl": _OURS_ALONE}
+
+
+def initialize_folder(host: Host, path: str) -> None:
+    """Make a folder below the root, or refuse the one that is there, one on the way to it, or what lies in it."""
+    level = ROOT
+    for name in path[len(ROOT) + 1 :].split("\\"):
+        level = rf"{level}\{name}"
+        if host.disk.path(level).exists() and (fault := folder_fault(host, level)) is not None:
+            raise fault
+    host.disk.path(path).mkdir(parents=True, exist_ok=True)
+    for file in sorted(host.disk.path(path).iterdir()):
+        if (fault := folder_fault(host, rf"{path}\{file.name}")) is not None:
+            raise fault
 
 
 # Registry -------------------------------------------------------------------------------------------------------------

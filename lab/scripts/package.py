@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from lab.host import Host
 from lab.power import power
 from lab.scripts import JOB_FOLDER, JobCut, ScriptFailure, job, script
-from lab.scripts.library import ROOT, machine_value, set_value
+from lab.scripts.library import ROOT, initialize_folder, machine_value, set_value
 from lab.scripts.processes import end_process, leave_process
 from lab.scripts.sql import invoke_sql_batches
 from lab.scripts.sqlpatch import MICROSOFT, NOT_A_PROGRAM, UNWATCHED
@@ -161,7 +161,9 @@ def receive(host: Host, parameters: dict[str, Any], secrets: dict[str, str]) -> 
     """Bring a package into the protected folder; its path there."""
     source, wanted, largest = parameters["source"], parameters["sha256"], int(parameters.get("largest") or 4 << 30)
     name = re.split(r"[\\/]", source)[-1]
-    staged = rf"{ROOT}\staging\packages\{wanted}\{name}"
+    folder = rf"{ROOT}\staging\packages\{wanted}"
+    initialize_folder(host, folder)
+    staged = rf"{folder}\{name}"
     there = host.disk.path(staged)
     if there.is_file() and digest(there.read_bytes()) == wanted:
         return staged

@@ -14,7 +14,18 @@ from lab.scripts import ScriptFailure, job, script
 from lab.scripts.iis import open_sites
 from lab.scripts.jobs import TASKS
 from lab.scripts.lease import FILE as LEASE
-from lab.scripts.library import ROOT, assert_fence, initialize_root, iso, lease, now, read_json, write_file, write_json
+from lab.scripts.library import (
+    ROOT,
+    assert_fence,
+    initialize_folder,
+    initialize_root,
+    iso,
+    lease,
+    now,
+    read_json,
+    write_file,
+    write_json,
+)
 from lab.scripts.services import quiesce, start_in_order, update_quiesce
 from lab.web.events import ERROR, WARNING, log_event
 
@@ -42,7 +53,7 @@ def enable(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             )
             raise ScriptFailure(message, "JobHash")
     with host.lock:
-        host.disk.path(FOLDER).mkdir(parents=True, exist_ok=True)
+        initialize_folder(host, FOLDER)
         for file, (text, _) in texts.items():
             write_file(host, rf"{FOLDER}\{file}", text.encode())
         write_json(host, rf"{FOLDER}\parameters.json", parameters["parameters"])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from typing import Any
 
 from lab.host import Host
 from lab.scripts import JobCut, ScriptFailure, job
-from lab.scripts.library import machine_key
+from lab.scripts.library import initialize_folder, machine_key
 from lab.scripts.sqlpatch import MICROSOFT
 from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
 from lab.scripts.update_install import REBOOT_KEYS, want_reboot
@@ -75,6 +76,8 @@ def install_update_file(
     answers = [{"name": file["name"], "skipped": None, "tool": None, "exit_code": None} for file in files]
     if machine_key(host, REBOOT_KEYS[1]):
         return {"reboot_required": True, "files": [answer | {"skipped": "reboot first"} for answer in answers]}
+    initialize_folder(host, STAGING)
+    shutil.rmtree(host.disk.path(STAGING))
     staged = _staged(host, folder, answers, secrets, progress)
     for file, answer in zip(files, answers, strict=True):
         have = digest(staged[answer["name"]]) if answer["skipped"] is None else file["sha256"]

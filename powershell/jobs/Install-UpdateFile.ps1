@@ -33,8 +33,8 @@ if (Test-MachineKey -Key $pending) {
     return [ordered]@{ reboot_required = $true; files = $answers }
 }
 $staging = "$(Get-PatchingRoot)\staging\updates"
+Initialize-FolderBelow -Path $staging
 try {
-    $null = [IO.Directory]::CreateDirectory($staging)
     Use-Share -Path $folder -Secrets $secrets -Key 'share' -Work {
         foreach ($answer in $answers) {
             if (-not [IO.File]::Exists("$folder\$($answer.name)")) { $answer.skipped = 'not offered'; continue }

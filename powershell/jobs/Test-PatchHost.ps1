@@ -10,7 +10,8 @@ As those of Send-BackupFile: the probe is sent to each, and removed again from s
 Where backups are made on this host; the probe is written there first.
 .OUTPUTS
 language_mode, powershell, system (this runs as SYSTEM), elevated, system_free (bytes), sleep_seconds (until this host goes to sleep, 0
-never, null unknown), update_agent {error, hresult}, staging {path, free, error}, targets [{name, kind, path, error}].
+never, null unknown), update_agent {error, hresult}, staging {path, free, error}, sha256 (of the probe), targets [{name,
+kind, path, error}].
 #>
 [CmdletBinding()]
 param(
@@ -39,6 +40,53 @@ function Get-SleepSecond {
     return $null
 }
 
+function Get-MissingFolder {
+    <# .SYNOPSIS The folders that are made where this one is, deepest first; nothing where it is there. #>
+    param([Parameter(Mandatory = $true)][string]$Path)
+    while ($Path -and -not [IO.Directory]::Exists($Path)) {
+        $Path
+        $Path = [IO.Path]::GetDirectoryName($Path)
+    }
+}
+
+function Remove-MadeFolder {
+    <#
+    .SYNOPSIS Removes folders that were made for a probe, deepest first; never one in which somebody has written since.
+    .DESCRIPTION Canaries of other hosts found the folder there and leave it: whoever made it waits until they are gone.
+    #>
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][string[]]$Paths)
+    $watch = [Diagnostics.Stopwatch]::StartNew()
+    foreach ($path in $Paths) {
+        while ([IO.Directory]::Exists($path)) {
+            try { [IO.Directory]::Delete($path) }
+            catch {
+                $others = @(Get-ChildItem -LiteralPath $path -Force -ErrorAction SilentlyContinue | Where-Object { $_.Name -notlike 'canary-*' })
+                if ($others.Count -gt 0 -or $watch.Elapsed.TotalSeconds -ge 10) { return }
+                Start-Sleep -Milliseconds 100
+            }
+        }
+    }
+}
+
+function Send-Probe {
+    <# .SYNOPSIS Sends the probe to a share as backups are sent, and removes all that was made for it. #>
+    param([Parameter(Mandatory = $true)]$Target, [Parameter(Mandatory = $true)]$Answer)
+    for ($try = 1; ; $try++) {
+        $made = @(Use-Share -Path $Target.path -Secrets $secrets -Key $Target.name -Work { Get-MissingFolder -Path ([IO.Path]::GetDirectoryName($Target.path)) })
+        try {
+            try { return (Send-ToShare -Source $file -Sha256 $sha256 -Target $Target -Answer $Answer -Meter $meter -Secrets $secrets) }
+            finally {
+                Use-Share -Path $Target.path -Secrets $secrets -Key $Target.name -Work {
+                    if ([IO.File]::Exists($Target.path)) { [IO.File]::Delete($Target.path) }
+                    Remove-MadeFolder -Paths $made
+                }
+            }
+        }
+        # The canary of another host has just removed the folder that it had made.
+        catch { if ($try -ge 5 -or $_.Exception.GetBaseException() -isnot [IO.DirectoryNotFoundException]) { throw } }
+    }
+}
+
 function Test-UpdateAgent {
     <# .SYNOPSIS Whether Windows Update lets this account search; nothing is asked of its server. #>
     $answer = [ordered]@{ error = $null; hresult = $null }
@@ -61,12 +109,12 @@ $role = (New-Object Security.Principal.WindowsPrincipal($user)).IsInRole([Securi
 $bytes = (New-Object Text.UTF8Encoding($false)).GetBytes($probe)
 $file = "$staging\canary.probe"
 $there = [ordered]@{ path = $staging; free = $null; error = $null }
-$made = $false
+$made = @()
 $answers = @()
 try {
     try {
-        $made = -not [IO.Directory]::Exists($staging)
-        if ($made) { $null = [IO.Directory]::CreateDirectory($staging) }
+        $made = @(Get-MissingFolder -Path $staging)
+        $null = [IO.Directory]::CreateDirectory($staging)
         $there.free = (New-Object IO.DriveInfo($staging.Substring(0, 1))).AvailableFreeSpace
         Write-File -Path $file -Bytes $bytes
     }
@@ -82,10 +130,7 @@ try {
             $sent = @{ size = $bytes.Length; sha256 = $null; http_status = $null; etag = $null; checksum = $null }
             $meter = New-ProgressMeter -Total $bytes.Length -Message "trying $($target.path)"
             try {
-                if ($target.kind -eq 'share') {
-                    Send-ToShare -Source $file -Sha256 $sha256 -Target $target -Answer $sent -Meter $meter -Secrets $secrets
-                    Use-Share -Path $target.path -Secrets $secrets -Key $target.name -Work { [IO.File]::Delete($target.path) }
-                }
+                if ($target.kind -eq 'share') { Send-Probe -Target $target -Answer $sent }
                 elseif ($target.kind -eq 's3') { Send-ToStore -Source $file -Target $target -Answer $sent -Meter $meter -Secrets $secrets -AnswerSeconds $answer_seconds }
                 else { throw (New-Failure -Id 'TargetKind' -Message "no such kind of store: '$($target.kind)'") }
             }
@@ -95,7 +140,7 @@ try {
 }
 finally {
     if ([IO.File]::Exists($file)) { [IO.File]::Delete($file) }
-    if ($made -and [IO.Directory]::Exists($staging)) { [IO.Directory]::Delete($staging) }
+    Remove-MadeFolder -Paths $made
 }
 [ordered]@{
     language_mode = [string]$ExecutionContext.SessionState.LanguageMode
@@ -106,5 +151,6 @@ finally {
     sleep_seconds = Get-SleepSecond
     update_agent = Test-UpdateAgent
     staging = $there
+    sha256 = $sha256
     targets = $answers
 }

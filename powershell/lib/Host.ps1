@@ -14,9 +14,9 @@ function Invoke-Native {
     [pscustomobject]@{ code = $LASTEXITCODE; text = ($lines -join "`n").Trim() }
 }
 
-function Get-FolderFault {
+function Get-OwnerFault {
     <#
-    .SYNOPSIS Why a folder, or a file in it, cannot be ours, as an error to throw; $null where it can.
+    .SYNOPSIS Why a folder, or a file in it, was not made by us, as an error to throw; $null where it was.
     .DESCRIPTION Plain users may make folders below %ProgramData%, and whoever makes one owns it.
     #>
     param([Parameter(Mandatory = $true)][string]$Path)
@@ -31,28 +31,75 @@ function Get-FolderFault {
     return $null
 }
 
+function Get-OtherPrincipal {
+    <# .SYNOPSIS Whom else than SYSTEM and Administrators this SDDL lets in, for whatever: well-known ones by name, else the SID. #>
+    param([Parameter(Mandatory = $true)][string]$Sddl)
+    # Without a list everybody may do everything.
+    if ($Sddl -notmatch '^[^(]*D:' -or $Sddl -match '^[^(]*D:[A-Z]*NO_ACCESS_CONTROL') { return 'Everyone' }
+    $names = @{ AU = 'Authenticated Users'; BU = 'Users'; CO = 'Creator Owner'; IU = 'Interactive'; WD = 'Everyone' }
+    $found = @([regex]::Matches($Sddl, '\((?:A|OA|XA|ZA);[^;]*;[^;]*;[^;]*;[^;]*;(?<who>[^;()]+)') | ForEach-Object { $_.Groups['who'].Value })
+    $found | Where-Object { $_ -notin @('SY', 'BA') } | ForEach-Object { if ($names.ContainsKey($_)) { $names[$_] } else { $_ } } | Select-Object -Unique
+}
+
+function Get-FolderFault {
+    <# .SYNOPSIS Why a folder, or a file in it, cannot be ours alone, as an error to throw; $null where it is. #>
+    param([Parameter(Mandatory = $true)][string]$Path)
+    $fault = Get-OwnerFault -Path $Path
+    if ($null -ne $fault) { return $fault }
+    $others = @(Get-OtherPrincipal -Sddl (Get-Acl -LiteralPath $Path).Sddl)
+    if ($others.Count -gt 0) {
+        return (New-Failure -Id 'FolderAccess' -Message "$Path lets others in than SYSTEM and Administrators: $($others -join ', '). Look at what is in it, then remove it: patching makes the folder itself.")
+    }
+    return $null
+}
+
 function Initialize-ProtectedFolder {
     <#
-    .SYNOPSIS A folder that only SYSTEM and Administrators may write to; made where it is absent.
+    .SYNOPSIS A folder that SYSTEM and Administrators have all rights to, and nobody else has any; made where it is absent.
     .DESCRIPTION %ProgramData% lets plain users create folders, and SYSTEM runs scripts from this one: a folder that was
     there with another owner, or that leads elsewhere (a reparse point), is refused.
     #>
     param([Parameter(Mandatory = $true)][string]$Path)
     $fresh = -not [IO.Directory]::Exists($Path)
     if ($fresh) { $null = [IO.Directory]::CreateDirectory($Path) }
+    $fault = Get-OwnerFault -Path $Path
+    if ($null -ne $fault) { throw $fault }
+    $acl = Get-Acl -LiteralPath $Path
+    $protected = $acl.Sddl -match '^[^(]*D:P' -and $acl.Sddl.Contains('(A;OICI;FA;;;SY)') -and $acl.Sddl.Contains('(A;OICI;FA;;;BA)')
+    if ($protected -and @(Get-OtherPrincipal -Sddl $acl.Sddl).Count -eq 0) { return }
+    try {
+        # The list as a whole: icacls.exe /grant:r would leave whoever else was let in by name.
+        $acl.SetSecurityDescriptorSddlForm('O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)', 'Owner, Access')
+        Set-Acl -LiteralPath $Path -AclObject $acl
+    }
+    catch {
+        throw (New-Failure -Id 'FolderProtection' -Message "$Path could not be protected: $($_.Exception.GetBaseException().Message) Check that the account is an administrator.")
+    }
     $fault = Get-FolderFault -Path $Path
     if ($null -ne $fault) { throw $fault }
-    if ((Get-Acl -LiteralPath $Path).Sddl -match 'D:P') { return }
-    foreach ($arguments in @(
-            @($Path, '/setowner', '*S-1-5-32-544'),
-            @($Path, '/inheritance:r', '/grant:r', '*S-1-5-18:(OI)(CI)F', '*S-1-5-32-544:(OI)(CI)F'))) {
-        $answer = Invoke-Native -File 'icacls.exe' -Arguments $arguments
-        if ($answer.code -ne 0) {
-            throw (New-Failure -Id 'FolderProtection' -Message "$Path could not be protected: icacls.exe answered $($answer.code). Check that the account is an administrator.")
-        }
-    }
     if ($fresh -and @(Get-ChildItem -LiteralPath $Path -Force).Count -gt 0) {
         throw (New-Failure -Id 'FolderNotEmpty' -Message "Somebody wrote into $Path while it was being made. Look at what is in it, then remove it.")
+    }
+}
+
+function Initialize-FolderBelow {
+    <#
+    .SYNOPSIS A folder below the root; each on the way to it, and all that lies in it, is refused unless it can be ours alone.
+    .DESCRIPTION It inherits the root's protection, but what was there may let others in by name. A file that is replaced
+    keeps its owner, and who may write to it.
+    #>
+    param([Parameter(Mandatory = $true)][string]$Path)
+    $level = Get-PatchingRoot
+    foreach ($name in $Path.Substring($level.Length + 1) -split '\\') {
+        $level = "$level\$name"
+        if (-not [IO.Directory]::Exists($level)) { break }
+        $fault = Get-FolderFault -Path $level
+        if ($null -ne $fault) { throw $fault }
+    }
+    $null = [IO.Directory]::CreateDirectory($Path)
+    foreach ($item in @(Get-ChildItem -LiteralPath $Path -Force)) {
+        $fault = Get-FolderFault -Path $item.FullName
+        if ($null -ne $fault) { throw $fault }
     }
 }
 

@@ -52,26 +52,6 @@ function Get-JobFact {
     }
 }
 
-function Initialize-JobFolder {
-    <#
-    .SYNOPSIS The folder of a job; one that was there is refused with all in it unless it can be ours.
-    .DESCRIPTION It inherits the root's protection; a file that is replaced keeps its owner, and who may write to it.
-    #>
-    param([Parameter(Mandatory = $true)][string]$Id)
-    $folder = Get-JobFolder -Id $Id
-    foreach ($path in @([IO.Path]::GetDirectoryName($folder), $folder)) {
-        if ([IO.Directory]::Exists($path)) {
-            $fault = Get-FolderFault -Path $path
-            if ($null -ne $fault) { throw $fault }
-        }
-    }
-    $null = [IO.Directory]::CreateDirectory($folder)
-    foreach ($item in @(Get-ChildItem -LiteralPath $folder -Force)) {
-        $fault = Get-FolderFault -Path $item.FullName
-        if ($null -ne $fault) { throw $fault }
-    }
-}
-
 function Write-JobProgress {
     <# .SYNOPSIS Tells how far the job is that this runs in; says nothing outside of one. #>
     param([Parameter(Mandatory = $true)][int]$Percent, [Parameter(Mandatory = $true)][string]$Message)
@@ -79,5 +59,7 @@ function Write-JobProgress {
     $folder = Get-Variable -Name 'PatchJobFolder' -ValueOnly -ErrorAction SilentlyContinue
     if ($null -ne $folder) {
         Write-JsonFile -Path "$folder\progress.json" -Value ([ordered]@{ percent = $Percent; message = $Message; at = Get-IsoNow })
+        # The launcher's.
+        Write-JobLog -Text $Message
     }
 }

@@ -78,7 +78,8 @@ function Receive-Package {
     #>
     param([Parameter(Mandatory = $true)][string]$Source, [Parameter(Mandatory = $true)][string]$Sha256, [hashtable]$Secrets, [string]$Proxy, [Parameter(Mandatory = $true)][long]$Largest)
     $folder = "$(Get-PatchingRoot)\staging\packages\$Sha256"
-    $null = [IO.Directory]::CreateDirectory($folder)
+    # An installer loads what lies beside it.
+    Initialize-FolderBelow -Path $folder
     $staged = "$folder\$(@($Source -split '[\\/]')[-1])"
     if ([IO.File]::Exists($staged)) {
         $there = Get-FileDigest -Path $staged -Meter (New-ProgressMeter -Total (Get-FileLength -Path $staged) -Message "hashing $staged")

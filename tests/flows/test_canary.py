@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -62,10 +66,12 @@ def test_no_night_without_a_canary(start_lab: Callable[..., Any], run_flow: Call
 def test_it_leaves_nothing_but_its_record(start_lab: Callable[..., Any]) -> None:
     """On hosts one folder and one task, however often it runs; nothing on the share, nothing in the bucket."""
     lab = start_lab(rehearsed=False)
-    before = {path for path in (lab.folder / "nas01").rglob("*") if path.is_file()}
+    before = set((lab.folder / "nas01").rglob("*"))
+    drives = {host: set((lab.folder / "hosts" / host).glob("[DE]/**")) for host in ("sql01", "web01")}
     lab.rehearse()
     lab.rehearse()
-    assert {path for path in (lab.folder / "nas01").rglob("*") if path.is_file()} == before
+    assert set((lab.folder / "nas01").rglob("*")) == before
+    assert {host: set((lab.folder / "hosts" / host).glob("[DE]/**")) for host in ("sql01", "web01")} == drives
     trail = lab.process.trail()
     kept = [each["key"] for each in trail if each["event"] == "store.put"]
     assert len(kept) == 4
@@ -91,8 +97,57 @@ def test_a_bucket_that_lets_nothing_be_deleted_is_as_good(start_lab: Callable[..
     assert "s3:GetObject" in told[0]
 
 
+def test_two_checks_at_the_same_time(start_lab: Callable[..., Any]) -> None:
+    """The second finds the canary of the first at work, and takes its answer: neither takes the other's probe for a fault."""
+    lab = start_lab(rehearsed=False)
+    lab.declare("task.queued", "web01", seconds=200)
+    with open_run(lab.estate) as one, open_run(lab.estate) as other, ThreadPoolExecutor() as pool:
+        first = pool.submit(rehearse, one)
+        lab.until(lambda: "canary.acme-billing" in str(lab.host_json("web01", "tasks.json")), "the canary of the first")
+        assert rehearse(other) == []
+        assert first.result() == []
+    assert [each["host"] for each in lab.audit("job.start")].count("web01") == 1
+
+
+def test_a_canary_that_began_before_another_was_looked_at(start_lab: Callable[..., Any]) -> None:
+    """A check that comes to the bucket when the next one has written there believes its host; so does the next."""
+    lab = start_lab()
+    with open_run(lab.estate) as one, open_run(lab.estate) as other:
+        told: list[list[str]] = []
+        first = Lock()
+        [(name, bucket)] = one.buckets.items()
+
+        class Late:
+            """The bucket, as it is reached by somebody slow."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(bucket, name)
+
+            def verify(self, *place: Any, **proof: Any) -> Any:
+                if first.acquire(blocking=False):
+                    told.append(rehearse(other))
+                return bucket.verify(*place, **proof)
+
+        one.buckets[name] = Late()  # type: ignore[assignment]
+        assert rehearse(one) == []
+        assert told == [[]]
+
+
+def test_a_canary_of_another_estate_file_is_followed_by_ours(start_lab: Callable[..., Any]) -> None:
+    """One that is at work and tries other folders than ours proves nothing for us: ours runs after it."""
+    lab = start_lab(rehearsed=False)
+    lab.declare("task.queued", "web01", times=1, seconds=200)
+    moved = lab.estate_with(lambda estate: estate["backup"]["staging"].update(web01=r"F:\Staging"))
+    with open_run(moved) as one, open_run(lab.estate) as other, ThreadPoolExecutor() as pool:
+        first = pool.submit(rehearse, one)
+        lab.until(lambda: "canary.acme-billing" in str(lab.host_json("web01", "tasks.json")), "the canary of the first")
+        assert rehearse(other) == []
+        assert first.result() == []
+        assert refused(other) == []
+
+
 def test_a_canary_that_proves_nothing_any_more(start_lab: Callable[..., Any]) -> None:
-    """Too old, of other scripts, of another set of stores, not ended, forged: each is told, and a new one mends it."""
+    """Too old, of other scripts, of other stores or another staging folder, not ended: each is told, a new one mends it."""
     lab = start_lab()
     record = f"{JOBS}/canary.acme-billing/job.json"
     old = (datetime.now(UTC) - timedelta(days=20)).isoformat()
@@ -109,6 +164,12 @@ def test_a_canary_that_proves_nothing_any_more(start_lab: Callable[..., Any]) ->
         assert rehearse(run) == []
         change(lab, "web01", record, lambda job: job["result"]["targets"].pop())
         assert refused(run) == ["its canary did not try s3://acme-backups/billing/acme-billing/canary-web01.txt"]
+    moved = lab.estate_with(lambda estate: estate["backup"]["staging"].update(web01=r"F:\Staging"))
+    with open_run(moved) as run:
+        assert rehearse(run) == []
+        assert refused(run) == []
+    with open_run(lab.estate) as run:
+        assert refused(run) == [r"its canary tried to write to F:\Staging, and backups are made in D:\Staging now"]
 
 
 def test_an_unfinished_run_is_not_kept_from_its_end(start_lab: Callable[..., Any]) -> None:
@@ -167,7 +228,7 @@ def test_a_folder_that_a_plain_user_has_prepared_is_never_run(
     folder.mkdir()
     (folder / "launcher.ps1").write_text("evil")
     (folder / "job.json").write_text('{"id": "x", "script": "Find-WindowsUpdate", "state": "succeeded", "result": {}}')
-    owned = {rf"C:\ProgramData\EngageIPPatching\jobs\{name}": {"owner": PLAIN_USER, "protected": False}}
+    owned = {rf"C:\ProgramData\EngageIPPatching\jobs\{name}": {"owner": PLAIN_USER}}
     change(lab, "web01", "acl.json", lambda acl: acl.update(owned))
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG0031001")
     assert ran.type == "FAILED"
@@ -183,7 +244,7 @@ def test_a_folder_that_a_plain_user_has_prepared_is_never_run(
 
 
 def test_old_jobs_are_removed_after_a_good_night(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
-    """Folder and task of a run of last year go; this night's own, the canary, and what is younger stay."""
+    """Folder and task of a run of last year go, and a package it fetched; this night's, the canary, what is younger stay."""
     lab = start_lab()
     old, young = "acme-billing.CHG0020001.1.1.archive.web01-x", "acme-billing.CHG0030001.1.1.archive.web01-x"
     for name, days in ((old, 200), (young, 30)):
@@ -192,8 +253,14 @@ def test_old_jobs_are_removed_after_a_good_night(start_lab: Callable[..., Any], 
         ended = (datetime.now(UTC) - timedelta(days=days)).isoformat()
         told = {"id": name, "script": "New-FolderArchive", "state": "succeeded", "ended": ended, "result": {}}
         (folder / "job.json").write_text(json.dumps(told))
+    staged = lab.folder / "hosts" / "web01" / JOBS / "../staging/packages"
+    for name, days in (("a" * 64, 200), ("b" * 64, 30)):
+        (staged / name).mkdir(parents=True)
+        (staged / name / "agent.msi").write_text("MZ")
+        os.utime(staged / name, (time.time() - days * 86400,) * 2)
     assert run_flow(patch_estate, estate=lab.estate, change="CHG0031001").type == "COMPLETED"
     assert [each["id"] for each in lab.audit("job.remove")] == [old]
+    assert [path.name for path in staged.iterdir()] == ["b" * 64]
     left = {path.name for path in (lab.folder / "hosts" / "web01" / JOBS).iterdir()}
     assert old not in left
     assert {young, "canary.acme-billing"} < left

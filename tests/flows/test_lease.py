@@ -74,9 +74,10 @@ def test_all_hosts_or_none(start_lab: Callable[..., Any], run_flow: Callable[...
     lab = start_lab("farm")
     earlier = {"fence": 7, "holder": "elsewhere process 4711", "key": "acme-farm.CHG0.1", "released": True}
     earlier |= {"taken": "2026-01-01T00:00:00.000Z", "expires": "2026-01-01T00:03:00.000Z", "finished": True}
+    foreign = {"owner": "BU", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
     for host, file, content in (
         ("web01", PATCHING / "lease.json", earlier),
-        ("web02", Path("acl.json"), {r"C:\ProgramData\EngageIPPatching": {"owner": "BU", "protected": False}}),
+        ("web02", Path("acl.json"), {r"C:\ProgramData\EngageIPPatching": foreign}),
     ):
         path = lab.folder / "hosts" / host / file
         path.parent.mkdir(parents=True, exist_ok=True)

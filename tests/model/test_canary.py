@@ -54,8 +54,8 @@ def facts(
     return JobFacts.model_validate({"id": "canary.acme", "exists": made is not None, "job": made, **(task or {})})
 
 
-def why(known: JobFacts, stores: list[str] = STORES) -> str | None:
-    return stale(known, OURS, stores, FORTNIGHT, NOW)
+def why(known: JobFacts, stores: list[str] = STORES, staging: str = r"D:\Staging") -> str | None:
+    return stale(known, OURS, stores, staging, FORTNIGHT, NOW)
 
 
 def test_a_fresh_one_proves_the_host() -> None:
@@ -89,6 +89,14 @@ def test_one_that_did_not_try_a_store() -> None:
     assert why(facts(), [STORES[0].upper()]) is None
     assert why(facts(), [*STORES, r"\\nas02\b\acme\canary-web01.txt"]) == (
         r"its canary did not try \\nas02\b\acme\canary-web01.txt"
+    )
+
+
+def test_one_that_tried_another_staging_folder() -> None:
+    """Backups moved to another drive since are unproven there; a name is the same however it is written."""
+    assert why(facts(), staging="d:\\staging\\") is None
+    assert why(facts(), staging=r"E:\Staging") == (
+        r"its canary tried to write to D:\Staging, and backups are made in E:\Staging now"
     )
 
 

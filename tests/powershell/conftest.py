@@ -34,6 +34,7 @@ POWERSHELL = PROJECT / "powershell"
 STUBS = Path(__file__).resolve().parent / "stubs"
 ROOT = "C/ProgramData/EngageIPPatching"
 SPEED = 50.0
+OURS_ALONE = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -258,6 +259,14 @@ class Twin:
         )
         return first, second
 
+    def tree(self, folder: str) -> tuple[list[str], list[str]]:
+        """The names of the files and of the folders below a folder on both sides."""
+        first, second = (
+            sorted(p.relative_to(side / folder).as_posix() for p in (side / folder).rglob("*"))
+            for side in (self.engine, self.lab.folder)
+        )
+        return first, second
+
     def run(self, name: str, parameters: dict[str, Any] | None = None) -> Both:
         """The shipped script in the engine and in the lab."""
         sent = document(name, parameters or {})
@@ -282,6 +291,8 @@ class Twin:
 
     def call_job(self, script: str, parameters: dict[str, Any], *, secrets: dict[str, str] | None = None) -> Both:
         """What a shipped job does, without its task: in the engine as SYSTEM, through the bootstrap. Quick."""
+        # Where jobs run, their root was protected by the call that has started them.
+        self.state("acl.json", lambda acl: acl.setdefault(r"C:\ProgramData\EngageIPPatching", OURS_ALONE))
         text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
         given = parameters if secrets is None else parameters | {"secrets": secrets}
         first = self.engine_process.call(self.engine, script, given, text, logon="system")

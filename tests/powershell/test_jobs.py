@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +21,13 @@ from lab.shipped import Shipped
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob"),
+    pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob", "Remove-StagedPackage"),
 ]
 
 ROOT = "C/ProgramData/EngageIPPatching"
 ID = "run.1.echo.x"
 FOLDER = r"C:\ProgramData\EngageIPPatching\jobs" + f"\\{ID}"
+OURS_ALONE = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
 PLAIN_USER = "S-1-5-21-1004336348-1177238915-682003330-1001"
 TASK = "\\EngageIPPatching\\"
 VOLATILE = ("created", "started", "ended", "boot", "boot_id", "at", "line")
@@ -102,6 +106,50 @@ def test_a_job_runs_to_its_end(twin: Callable[..., Any], job_document: Any) -> N
     first, second = hosts.files()
     assert first == second
     assert [name for name in first if ".new" in name] == []
+
+
+def logged(hosts: Any) -> list[str]:
+    """The job's log without its dates, the same on both sides; where an error was thrown only the engine knows."""
+    both = []
+    for side in (hosts.engine, hosts.lab.folder):
+        lines = (side / ROOT / "jobs" / ID / "job.log").read_text(encoding="utf-8").splitlines()
+        dated = [line.partition(" ") for line in lines if not line.startswith("    ")]
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", date) for date, _, _ in dated)
+        both.append([text for _, _, text in dated])
+    assert both[0] == both[1]
+    return both[0]
+
+
+def test_a_job_keeps_a_log(twin: Callable[..., Any], job_document: Any) -> None:
+    """What it said and what became of it, to be read beside its script; done anew, it begins anew."""
+    hosts = twin()
+    for text in ("hällo ‹&€", "again"):
+        hosts.run("Start-PatchJob", order(job_document, text=text) | {"again": True})
+        hosts.wait(ID)
+        assert logged(hosts) == ["started: Write-Echo", f"has begun: {text}", "is done", "succeeded"]
+
+
+def test_the_log_of_a_failed_job_ends_with_its_error(twin: Callable[..., Any], job_document: Any) -> None:
+    """Its message, its id, and from where in the script it came: job.json has one line's number only."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, fail="no space on E: ‹€") | {"secrets": {"password": "geheim"}})
+    hosts.wait(ID)
+    assert logged(hosts)[-1] == "failed: no space on E: ‹€ (Asked)"
+    text = (hosts.engine / ROOT / "jobs" / ID / "job.log").read_text(encoding="utf-8")
+    assert re.search(r"\n    at <ScriptBlock>, .*: line \d+\n", text)
+    assert "geheim" not in text
+
+
+def test_a_log_that_grows_too_long(twin: Callable[..., Any], job_document: Any) -> None:
+    """A job that says more than 1 MB is heard no further, but for its end; an error of that length is cut."""
+    hosts = twin()
+    long = "x" * (1 << 20)
+    hosts.run("Start-PatchJob", order(job_document, text=long))
+    hosts.wait(ID)
+    assert logged(hosts) == ["started: Write-Echo", "is done", "succeeded"]
+    hosts.run("Start-PatchJob", order(job_document, fail=long) | {"again": True})
+    hosts.wait(ID)
+    assert logged(hosts)[-1] == f"failed: {'x' * 4000} (Asked)"
 
 
 def test_the_task_is_made_as_agreed(twin: Callable[..., Any], job_document: Any) -> None:
@@ -410,7 +458,7 @@ def test_a_folder_that_a_plain_user_has_prepared_is_refused(
             (side / ROOT / "jobs" / ID).rename(side / "C" / "elsewhere")
             (side / ROOT / "jobs" / ID).symlink_to(side / "C" / "elsewhere")
     else:
-        hosts.state("acl.json", lambda acl: acl.update({path: {"owner": PLAIN_USER, "protected": False}}))
+        hosts.state("acl.json", lambda acl: acl.update({path: {"owner": PLAIN_USER}}))
     refused = hosts.run("Start-PatchJob", order(job_document)).agree("line")
     assert refused["id"] == ("FolderIsLink" if what == "link" else "FolderOwner")
     assert refused["message"].startswith(path + (" is a link" if what == "link" else " belongs neither to SYSTEM nor"))
@@ -420,6 +468,29 @@ def test_a_folder_that_a_plain_user_has_prepared_is_refused(
     if what in {"folder", "link"}:
         assert hosts.run("Get-PatchJob", {"ids": [ID]}).agree("line")["id"] == refused["id"]
         assert hosts.run("Get-PatchJob").agree(*VOLATILE)["jobs"] == []
+
+
+@pytest.mark.parametrize("what", ["jobs", "folder", "file"])
+@pytest.mark.parametrize(
+    ("let_in", "named"),
+    [
+        ("AI(A;OICI;0x1301bf;;;BU)", "Users"),
+        (f"AI(A;;FR;;;{PLAIN_USER})", PLAIN_USER),
+        ("NO_ACCESS_CONTROL", "Everyone"),
+    ],
+)
+def test_a_folder_that_lets_others_in_is_refused(
+    twin: Callable[..., Any], job_document: Any, what: str, let_in: str, named: str
+) -> None:
+    """Protecting the root takes from those below only what they inherit: who was let in by name stays, and is named."""
+    hosts = twin()
+    hosts.put(f"{ROOT}/jobs/{ID}/launcher.ps1", "evil")
+    path = {"jobs": FOLDER.rpartition("\\")[0], "file": rf"{FOLDER}\launcher.ps1"}.get(what, FOLDER)
+    hosts.state("acl.json", lambda acl: acl.update({path: {"owner": "BA", "dacl": let_in}}))
+    refused = hosts.run("Start-PatchJob", order(job_document)).agree("line")
+    assert refused["id"] == "FolderAccess"
+    assert refused["message"].startswith(f"{path} lets others in than SYSTEM and Administrators: {named}. ")
+    assert hosts.json("tasks.json") == ({}, {})
 
 
 def test_without_full_language_nothing_is_run_and_that_is_told(twin: Callable[..., Any], job_document: Any) -> None:
@@ -443,7 +514,7 @@ def test_removing(twin: Callable[..., Any], job_document: Any) -> None:
     _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.y/progress.json")))
     foreign = FOLDER.replace(ID, "foreign")
     hosts.put(f"{ROOT}/jobs/foreign/job.json", "{}")
-    hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER, "protected": False}}))
+    hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER}}))
     ids = [ID, "run.1.echo.y", "foreign", "nobody.knows.it", "..\\up"]
     answer = hosts.run("Remove-PatchJob", {"ids": ids, "fence": 1}).agree()
     assert answer["removed"] == [ID, "nobody.knows.it"]
@@ -461,6 +532,76 @@ def test_an_overtaken_run_removes_nothing(twin: Callable[..., Any]) -> None:
     hosts = twin()
     hosts.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
     assert hosts.run("Remove-PatchJob", {"ids": ["a"], "fence": 2}).agree("line")["id"] == "FenceTooLow"
+
+
+STAGING = f"{ROOT}/staging"
+OLD, YOUNG, EMPTY = (f"packages/{letter * 64}" for letter in "abc")
+UNPACKED = f"sql-{'d' * 16}"
+
+
+@pytest.fixture
+def staged(twin: Callable[..., Any]) -> Any:
+    """A host with packages that were fetched, of which some nobody has run for 100 days; and with things of others."""
+    hosts = twin()
+    hosts.state("acl.json", lambda acl: acl.update({r"C:\ProgramData\EngageIPPatching": OURS_ALONE}))
+    ages = {OLD: 100, YOUNG: 80, EMPTY: 100, UNPACKED: 100, "packages/of-ours": 100, "updates": 100}
+    for name in ages:
+        hosts.put(f"{STAGING}/{name}/x/agent.msi", "MZ")
+    for side in (hosts.engine, hosts.lab.folder):
+        shutil.rmtree(side / STAGING / EMPTY / "x")
+        for name, days in ages.items():
+            os.utime(side / STAGING / name, (time.time() - days * 86400,) * 2)
+    return hosts
+
+
+def left(hosts: Any) -> set[str]:
+    """The folders that are left, the same on both sides."""
+    first, second = (
+        {path.relative_to(side / STAGING).as_posix() for path in (side / STAGING).glob("**/") if path.name != "x"}
+        for side in (hosts.engine, hosts.lab.folder)
+    )
+    assert first == second
+    return first - {".", "packages"}
+
+
+def test_packages_that_nobody_runs_any_more(staged: Any) -> None:
+    """Fetched 90 days ago and longer, or left empty or unpacked since then: they go; what is younger, or not ours, stays."""
+    answer = staged.run("Remove-StagedPackage", {"older_than_days": 90, "fence": 1}).agree()
+    assert answer == {"removed": ["a" * 64, "c" * 64, UNPACKED], "failed": [], "busy": []}
+    assert left(staged) == {YOUNG, "packages/of-ours", "updates"}
+    again = staged.run("Remove-StagedPackage", {"older_than_days": 90, "fence": 1}).agree()
+    assert again == {"removed": [], "failed": [], "busy": []}
+
+
+def test_packages_stay_while_a_job_is_at_work(staged: Any, job_document: Any) -> None:
+    """It may be about to run one of them; it is named."""
+    staged.run("Start-PatchJob", order(job_document, seconds=60))
+    _until(lambda: all(staged.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    answer = staged.run("Remove-StagedPackage", {"older_than_days": 0, "fence": 1}).agree()
+    assert answer == {"removed": [], "failed": [], "busy": [ID]}
+    assert OLD in left(staged)
+    staged.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
+
+
+def test_packages_that_lie_elsewhere_are_not_removed(staged: Any) -> None:
+    """A link in place of a folder leads to what is somebody else's, and a lower fence removes nothing."""
+    for side in (staged.engine, staged.lab.folder):
+        (side / STAGING / OLD).rename(side / "C/theirs")
+        (side / STAGING / OLD).symlink_to(side / "C/theirs")
+        os.utime(side / STAGING / OLD, (time.time() - 100 * 86400,) * 2, follow_symlinks=False)
+    answer = staged.run("Remove-StagedPackage", {"older_than_days": 90, "fence": 1}).agree()
+    assert [each["name"] for each in answer["failed"]] == ["a" * 64]
+    assert "is a link to another place" in answer["failed"][0]["error"]
+    staged.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
+    refused = staged.run("Remove-StagedPackage", {"older_than_days": 0, "fence": 2}).agree("line")
+    assert refused["id"] == "FenceTooLow"
+    for side in (staged.engine, staged.lab.folder):
+        (side / STAGING / OLD).unlink()
+        (side / STAGING / "packages").rename(side / "C/packages")
+        (side / STAGING / "packages").symlink_to(side / "C/packages")
+    refused = staged.run("Remove-StagedPackage", {"older_than_days": 0, "fence": 3}).agree("line")
+    assert refused["id"] == "FolderIsLink"
+    assert all((side / "C/theirs/x/agent.msi").exists() for side in (staged.engine, staged.lab.folder))
 
 
 def _as_made(hosts: Any) -> None:

@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Enter-Lease", "Update-
 
 ROOT = "C/ProgramData/EngageIPPatching"
 LEASE = f"{ROOT}/lease.json"
+FOLDER = r"C:\ProgramData\EngageIPPatching"
+OURS_ALONE = "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 TIMES = ("taken", "renewed", "expires")
 
 
@@ -130,18 +132,55 @@ def test_the_folder_is_protected_when_it_is_made(twin: Callable[..., Any]) -> No
     hosts = twin()
     hosts.run("Enter-Lease", MINE)
     first, second = hosts.json("acl.json")
-    assert first == second == {r"C:\ProgramData\EngageIPPatching": {"owner": "BA", "protected": True}}
+    assert first == second == {FOLDER: {"owner": "BA", "dacl": OURS_ALONE}}
     assert hosts.files() == (["lease.json"], ["lease.json"])
+
+
+@pytest.mark.parametrize(
+    "dacl",
+    [
+        "AI",
+        "AI(A;OICI;0x1301bf;;;BU)",
+        OURS_ALONE + "(A;OICI;0x1301bf;;;BU)",
+        OURS_ALONE + "(A;;FA;;;S-1-5-21-1-2-3-1001)",
+        "PAI(A;OICI;FA;;;BA)",
+        "NO_ACCESS_CONTROL",
+    ],
+    ids=["inherited", "Users explicitly", "protected, with Users", "with one user", "without SYSTEM", "no list at all"],
+)
+@pytest.mark.parametrize("owner", ["SY", "BA"])
+def test_a_folder_of_an_administrator_lets_nobody_else_in_afterwards(
+    twin: Callable[..., Any], owner: str, dacl: str
+) -> None:
+    """Whatever rights it had: SYSTEM runs scripts from it, and whoever may write there would be SYSTEM."""
+    hosts = twin()
+    hosts.state("acl.json", lambda acl: acl.update({FOLDER: {"owner": owner, "dacl": dacl}}))
+    for folder in (hosts.engine, hosts.lab.folder):
+        (folder / ROOT).mkdir(parents=True)
+    assert hosts.run("Enter-Lease", MINE).agree(*TIMES)["granted"] is True
+    first, second = hosts.json("acl.json")
+    assert first == second == {FOLDER: {"owner": "BA", "dacl": OURS_ALONE}}
+
+
+def test_a_folder_that_is_right_is_left_alone(twin: Callable[..., Any]) -> None:
+    """Each act looks at it, and none of them writes what is there already."""
+    hosts = twin()
+    mine = {FOLDER: {"owner": "SY", "dacl": "P(A;OICI;FA;;;BA)(A;OICI;FA;;;SY)"}, "@denied": True}
+    hosts.state("acl.json", lambda acl: acl.update(mine))
+    for folder in (hosts.engine, hosts.lab.folder):
+        (folder / ROOT).mkdir(parents=True)
+    assert hosts.run("Enter-Lease", MINE).agree(*TIMES)["granted"] is True
+    assert hosts.json("acl.json") == (mine, mine)
 
 
 @pytest.mark.parametrize(
     ("acl", "error"),
     [
-        ({r"C:\ProgramData\EngageIPPatching": {"owner": "S-1-5-21-1-2-3-1001", "protected": False}}, "FolderOwner"),
-        ({r"C:\ProgramData\EngageIPPatching": {"owner": "BU", "protected": True}}, "FolderOwner"),
-        ({"@icacls": 5}, "FolderProtection"),
+        ({FOLDER: {"owner": "S-1-5-21-1-2-3-1001"}}, "FolderOwner"),
+        ({FOLDER: {"owner": "BU", "dacl": OURS_ALONE}}, "FolderOwner"),
+        ({"@denied": True}, "FolderProtection"),
     ],
-    ids=["a user's", "a user's, protected", "icacls fails"],
+    ids=["a user's", "a user's, protected", "Windows refuses"],
 )
 def test_a_folder_that_another_made_is_refused(twin: Callable[..., Any], acl: dict[str, Any], error: str) -> None:
     """A plain user can make this folder before us (CVE-2024-34474 is one such): nothing is written into it."""

@@ -38,9 +38,6 @@ def package(**more: Any) -> bytes:
 def hosts(twin: Callable[..., Any]) -> Any:
     """A web server with nothing of Acme's, and a share and a folder for packages."""
     made = twin(name="web01", speed=2000)
-    made.state(
-        "acl.json", lambda acl: acl.update({r"C:\ProgramData\EngageIPPatching": {"owner": "BA", "protected": True}})
-    )
     made.state("cim.json", lambda cim: cim.update(Win32_Process=[], Win32_QuickFixEngineering=[]))
     return made
 
@@ -510,3 +507,16 @@ def test_a_script_with_another_byte_is_not_run(hosts: Any) -> None:
     parameters = script(hosts, b"SELECT 1")
     put(hosts, "schema.sql", b"SELECT 2")
     assert hosts.call_job("Invoke-SqlScript", parameters).agree("line")["id"] == "PackageChanged"
+
+
+@pytest.mark.parametrize("below", ["", rf"\{'0' * 64}", rf"\{'0' * 64}\version.dll"])
+def test_nothing_is_fetched_into_a_folder_of_others(hosts: Any, below: str) -> None:
+    """An installer loads what lies beside it: whoever may write there would be SYSTEM."""
+    put(hosts, "agent.msi", package())
+    parameters = {"source": rf"{HERE}\agent.msi", "sha256": "0" * 64}
+    hosts.put(f"C/ProgramData/EngageIPPatching/staging/packages/{'0' * 64}/version.dll", "evil")
+    let_in = {STAGING + below: {"owner": "BA", "dacl": "AI(A;OICI;0x1301bf;;;BU)"}}
+    hosts.state("acl.json", lambda acl: acl.update(let_in))
+    refused = hosts.call_job("Save-Package", parameters).agree("line")
+    assert refused["id"] == "FolderAccess"
+    assert refused["message"].startswith(f"{STAGING}{below} lets others in")

@@ -30,6 +30,8 @@ DEVICE = r"\\?\GLOBALROOT\Device\HarddiskVolumeShadowCopy"
 def hosts(twin: Callable[..., Any]) -> Any:
     """Make a host with working files."""
     made = twin()
+    protected = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
+    made.state("acl.json", lambda acl: acl.update({r"C:\ProgramData\EngageIPPatching": protected}))
     made.put("C/Work/CDR/2026-01.csv", b"1;2\r\n" * 1000)
     made.put("C/Work/open.log", b"before")
     return made
@@ -195,7 +197,7 @@ def test_records_that_another_has_made(hosts: Any) -> None:
     records = left_behind(hosts)
     hosts.state(
         "acl.json",
-        lambda acl: acl.update({r"C:\ProgramData\EngageIPPatching\snapshots": {"owner": "BU", "protected": False}}),
+        lambda acl: acl.update({r"C:\ProgramData\EngageIPPatching\snapshots": {"owner": "BU"}}),
     )
     answer = hosts.call_job("New-FolderArchive", ARCHIVE).agree("sha256", "size")
     assert (answer["snapshot"], "belongs neither to SYSTEM nor to Administrators" in answer["remark"]) == (False, True)

@@ -171,6 +171,18 @@ def arming(job_document: Any) -> dict[str, Any]:
     return {name: order[name] for name in names} | {"parameters": GIVEN, "every_seconds": 300, "fence": 4}
 
 
+def test_a_folder_that_lets_others_in_is_refused(hosts: Any, job_document: Any) -> None:
+    """Its script runs as SYSTEM every few minutes: whoever may write there would be SYSTEM."""
+    folder = r"C:\ProgramData\EngageIPPatching\switch"
+    let_in = {folder: {"owner": "BA", "dacl": "AI(A;OICI;0x1301bf;;;BU)"}}
+    hosts.state("acl.json", lambda acl: acl.update(let_in))
+    told = job_document("x", "Restore-Service", GIVEN)
+    given = {name: told[name] for name in told if name.endswith(("sha256", "text"))}
+    refused = hosts.run("Enable-DeadMansSwitch", given | {"parameters": GIVEN, "every_seconds": 300, "fence": 4})
+    assert refused.agree("line")["id"] == "FolderAccess"
+    assert hosts.json("tasks.json") == ({}, {})
+
+
 def test_arming_and_disarming(hosts: Any, job_document: Any, engine: Any) -> None:
     """A task of SYSTEM with a trigger, which survives a boot; it does its work by the launcher; gone without a trace."""
     put(hosts, lease(), quiesce())

@@ -145,6 +145,16 @@ def test_what_microsoft_has_not_signed_is_not_run(hosts: Any, signer: str | None
     assert run(hosts) == []
 
 
+def test_a_staging_folder_that_lets_others_in_is_refused(hosts: Any) -> None:
+    """Between the comparison of its hash and its run a file could be changed there."""
+    staging = r"C:\ProgramData\EngageIPPatching\staging"
+    hosts.put("C/ProgramData/EngageIPPatching/staging/theirs.txt", "")
+    let_in = {staging: {"owner": "BA", "dacl": "AI(A;OICI;0x1301bf;;;BU)"}}
+    hosts.state("acl.json", lambda acl: acl.update(let_in))
+    assert hosts.call_job("Install-UpdateFile", wanted(NET)).agree("line")["id"] == "FolderAccess"
+    assert run(hosts) == []
+
+
 def test_a_file_that_is_gone_is_left_out(hosts: Any) -> None:
     """The others go in."""
     answer = hosts.call_job("Install-UpdateFile", wanted("gone-kb1234567.msu", NET)).agree()
