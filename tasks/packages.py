@@ -63,7 +63,7 @@ def package_job(package: FileBorne) -> Job:
     return Job(package.on, "package", package.name, "Install-Package", parameters, deadline=deadline)
 
 
-def source_secrets(run: Run, file: FileBorne | SchemaScript) -> dict[str, object]:
+def source_secrets(run: Run, file: FileBorne | SchemaScript | MssqlPatch) -> dict[str, object]:
     """What a host needs to pull a file: the login of its share, or a URL signed for this one object."""
     if file.source.casefold().startswith("s3://"):
         bucket, _, key = file.source[5:].partition("/")

@@ -21,6 +21,7 @@ from model.sql.summary import Summary, newest_patch
 from model.words import duration_text
 from tasks import readiness, sql_aftermath
 from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
+from tasks.packages import source_secrets
 from tasks.progress import tell
 from tasks.run import Run
 
@@ -32,7 +33,7 @@ Result = Literal["installed", "not-needed", "failed", "unknown"]
 def sql_patch_job(run: Run, package: MssqlPatch) -> Job:
     """The job that patches an instance. The host pulls the package, and checks hash and publisher before it runs it."""
     parameters: dict[str, Any] = {
-        "path": package.source,
+        "source": package.source,
         "sha256": package.sha256,
         "instance": run.estate.sql[package.on].instance,
         "publisher": package.publisher,
@@ -41,8 +42,8 @@ def sql_patch_job(run: Run, package: MssqlPatch) -> Job:
         "deadline_seconds": int(package.deadline.total_seconds()),
     }
     deadline = package.deadline.total_seconds() + _AROUND_SETUP
-    login = run.package_login(package)
-    return Job(package.on, "sql-patch", package.name, "Install-SqlPatch", parameters, login, deadline=deadline)
+    secrets = source_secrets(run, package)
+    return Job(package.on, "sql-patch", package.name, "Install-SqlPatch", parameters, secrets, deadline=deadline)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from tests.test_invariants import assert_closed_while_patching
 
 pytestmark = [pytest.mark.night, pytest.mark.timeout(300)]
 
+CU32 = "SQLServer2019-KB5054833-x64.exe"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -83,8 +85,10 @@ CASES = (
     ),
     Case("sqlpatch.reboot_first", "MSSQLSERVER", "failed", "although the host has just been restarted"),
     Case("sqlpatch.already", "MSSQLSERVER", "failed", "MSSQLSERVER is still at 15.0.4355.3"),
-    Case("sqlpatch.flip_byte", "MSSQLSERVER", "failed", "is not the package that was approved"),
-    Case("sqlpatch.wrong_signer", "MSSQLSERVER", "failed", "is not signed by Microsoft Corporation"),
+    Case("package.flip_byte", CU32, "failed", "is not the file that was approved"),
+    Case(
+        "package.signer", CU32, "failed", "is not signed by 'Microsoft Corporation'", settings={"signer": "CN=Contoso"}
+    ),
     # It stays closed, and a person is paged.
     Case("sql.upgrade_fails", "sql01", "half-open", "Script level upgrade for database 'master' failed"),
     Case("sql.recovery_fails", "Reporting", "half-open", "database Reporting (SUSPECT)"),

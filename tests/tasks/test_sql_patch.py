@@ -267,18 +267,18 @@ def test_a_setup_that_does_not_end_is_left_alone_and_keeps_the_estate_closed(ben
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "settings", "words"),
     [
-        ("sqlpatch.flip_byte", "is not the package that was approved (SHA-256 "),
-        ("sqlpatch.wrong_signer", "is not signed by Microsoft Corporation (signature: Valid, signer: CN=Contoso Ltd"),
+        ("package.flip_byte", {}, "is not the file that was approved: its SHA-256 is "),
+        ("package.signer", {"signer": "CN=Contoso Ltd, O=Microsoft Corporation"}, "its signature is Valid, its signer 'Contoso Ltd'"),
     ],
-)
+)  # fmt: skip
 def test_a_package_that_is_not_what_was_approved_never_runs(
-    bench: Callable[..., Bench], fault: str, words: str
+    bench: Callable[..., Bench], fault: str, settings: dict[str, Any], words: str
 ) -> None:
     """One byte, or another publisher: nothing was run, nothing is left, and the instance is whole."""
     night = bench()
-    night.fault(fault)
+    night.fault(fault, **settings)
     told = night.refused()
     assert f"install: sql01: {CU} was not installed: " in told
     assert words in told
