@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from model.outcome import Stopped
 from model.reboot import pending_verdict
 from model.records import BackupRecord, HostFacts, UpdateRecord
 from model.reopen import sql_patch_section
-from model.sql.applicability import patches_of_host
+from model.sql.applicability import Fit, patches_of_host
 from model.sql.builds import Build, at_least
 from model.sql.facts import SetupFacts
 from model.sql.summary import Summary, newest_patch
@@ -114,14 +115,17 @@ def wants_restart_first(record: UpdateRecord | None) -> bool:
 
 def _there_already(run: Run, package: MssqlPatch) -> str | None:
     """Why there is nothing to do, by the builds of just now; raises Stopped where the patch does not go on (any more)."""
-    host = package.on
-    instance, facts = run.estate.sql[host].instance, run.sql[host].facts()
-    verdict = patches_of_host([package], instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))[
-        package.name
-    ]
+    verdict = fits(run, [package])[package.name]
     if verdict.state == "refused":
-        raise Stopped.because("install", f"{host}: {verdict.why}")
+        raise Stopped.because("install", f"{package.on}: {verdict.why}")
     return verdict.why if verdict.state == "not-needed" else None
+
+
+def fits(run: Run, patches: Sequence[MssqlPatch]) -> dict[str, Fit]:
+    """How patches of one host go onto its instance, by the builds of just now."""
+    host = patches[0].on
+    instance, facts = run.estate.sql[host].instance, run.sql[host].facts()
+    return patches_of_host(patches, instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))
 
 
 def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
