@@ -23,9 +23,9 @@ from tasks import (
     canary,
     checks,
     engageip_upgrade,
+    files,
     install,
     lease,
-    packages,
     preflight,
     quiesce,
     report,
@@ -141,7 +141,7 @@ def decide(run: Run) -> Plan:
 
 def fetch(run: Run) -> None:
     """What comes as a file lies checked on its host before anything is stopped: a wrong file costs no customer a minute."""
-    settle("fetch", [packages.fetch.submit(run, host) for host in packages.hosts(run)])
+    settle("fetch", [files.fetch.submit(run, host) for host in files.hosts(run)])
 
 
 def make_quiet(run: Run) -> QuiesceRecord:

@@ -71,7 +71,7 @@ class MssqlPatch(Part):
     publisher: Label = Field(
         default="Microsoft Corporation",
         title="Publisher",
-        description="Who must have signed it (CN or O of the certificate); signed by anybody else, it does not run.",
+        description="Common name (CN) of the certificate that must have signed it, exactly.",
         examples=["Microsoft Corporation"],
     )
     deadline: Duration = Field(

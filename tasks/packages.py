@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from blocks.s3_store import S3BackupStore
 from blocks.winrm.errors import DeadlineExceeded, HostError
@@ -22,21 +21,20 @@ from model.installers import (
     judged_package,
     proof,
 )
-from model.outcome import Problem, Stopped
-from model.packages import EngageIPUpgrade, FileBorne, MsuPackage, SchemaScript, probe_of
+from model.outcome import Stopped
+from model.packages import FileBorne, MsuPackage, SchemaScript, probe_of
 from model.records import UpdateRecord
 from model.reopen import INSTALLING, LEFT_RUNNING
 from model.wanted import MssqlPatch
 from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, is_over, run_job
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.step import step
 
 ROUND = 1
 """A package goes in once; the number is part of its job's id, which a later start of the same run finds again."""
 SCHEMA_STEP = "schema"
 """The step of the job that runs an upgrade's T-SQL script."""
-_FETCHING = timedelta(hours=1)
+FETCHING = timedelta(hours=1)
 """What a job may take for the file, besides the package's own deadline."""
 _URL_LIFETIME = timedelta(hours=2)
 _SERVICE_SECONDS = 300
@@ -59,11 +57,11 @@ def package_job(package: FileBorne) -> Job:
         "largest": package.largest_mb << 20,
         "proxy": package.proxy or "",
     }
-    deadline = (package.deadline + _FETCHING).total_seconds()
+    deadline = (package.deadline + FETCHING).total_seconds()
     return Job(package.on, "package", package.name, "Install-Package", parameters, deadline=deadline)
 
 
-def source_secrets(run: Run, file: FileBorne | SchemaScript) -> dict[str, object]:
+def source_secrets(run: Run, file: FileBorne | SchemaScript | MssqlPatch) -> dict[str, object]:
     """What a host needs to pull a file: the login of its share, or a URL signed for this one object."""
     if file.source.casefold().startswith("s3://"):
         bucket, _, key = file.source[5:].partition("/")
@@ -138,65 +136,6 @@ def must_have_ended(run: Run, package: FileBorne, ran: Ran, judged: Judgement) -
             "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={LEFT_RUNNING: left}
         )
         raise Stopped.because("install", _left_alone(run, package, judged.remark or ""))
-
-
-def hosts(run: Run) -> tuple[str, ...]:
-    """The hosts that pull files, in the order of the estate."""
-    files = [package for package in run.estate.updates.packages if not isinstance(package, MssqlPatch)]
-    pulling = {file.on for file in files}
-    pulling |= {p.schema_version.on for p in run.estate.upgrades() if p.schema_version.script}
-    return tuple(host for host in run.hosts if host in pulling)
-
-
-@step("fetch the packages of {host}")
-def fetch(run: Run, host: str) -> tuple[str, ...]:
-    """Have a host pull and check what it will run, before anything is stopped; the names of what lies ready.
-
-    Raises Stopped with every file that cannot be fetched, or is not what was approved: nothing has been touched yet.
-    """
-    ready: list[str] = []
-    problems: list[Problem] = []
-    for name, file, publisher in _files_of(run, host):
-        try:
-            _save(run, host, name, file, publisher)
-        except JobFailed as failed:
-            problems.append(Problem(f"{host}: {name}: {failed.message}"))
-        except OutcomeUnknown as unknown:
-            # The install fetches and checks it in any case.
-            tell("fetch", host, str(unknown))
-        else:
-            ready.append(name)
-            tell("fetch", host, f"{name} is fetched and checked")
-    if problems:
-        raise Stopped("fetch", problems)
-    return tuple(ready)
-
-
-def _files_of(run: Run, host: str) -> Iterator[tuple[str, FileBorne | SchemaScript, str]]:
-    """What a host has yet to pull: name, where it is, and its publisher."""
-    for package in run.estate.updates.packages:
-        if isinstance(package, MssqlPatch):
-            continue
-        wanted = package.on == host and not is_begun(run, ROUND, package_job(package))
-        if wanted and not is_there(package, version_of(run, package)):
-            yield package.name, package, package.publisher or ""
-        schema = package.schema_version if isinstance(package, EngageIPUpgrade) else None
-        if schema is None or schema.script is None or schema.on != host:
-            continue
-        if not is_begun(run, ROUND, Job(host, SCHEMA_STEP, package.name, "Invoke-SqlScript", {})):
-            yield f"schema of {package.name}", schema.script, ""
-
-
-def _save(run: Run, host: str, name: str, file: FileBorne | SchemaScript, publisher: str) -> None:
-    parameters: dict[str, Any] = {"source": file.source, "sha256": file.sha256, "publisher": publisher}
-    if not isinstance(file, SchemaScript):
-        parameters |= {"largest": file.largest_mb << 20, "proxy": file.proxy or ""}
-    job = Job(host, "fetch", name, "Save-Package", parameters, deadline=_FETCHING.total_seconds())
-    number = 1
-    # What failed is made anew, unlike an install: it has touched nothing, and the file may be there by now.
-    while is_begun(run, number, job) and is_over(run, number, job):
-        number += 1
-    run_job(run, number, replace(job, secrets=source_secrets(run, file)))
 
 
 def install_package(run: Run, package: FileBorne) -> UpdateRecord:

@@ -29,7 +29,7 @@ from blocks.sql_server import SqlServer
 from blocks.web import WebClient
 from blocks.windows_host import WindowsHost
 from blocks.winrm.errors import ScriptFailed
-from model.estate import Estate, EstateFaults, MssqlPatch, S3Store, ShareStore, load_estate
+from model.estate import Estate, EstateFaults, S3Store, ShareStore, load_estate
 from model.journal import Journal
 from model.keys import RunKey
 from model.lease import Holder
@@ -133,10 +133,6 @@ class Run:
     def buckets_of_estate(self) -> tuple[S3Store, ...]:
         """The stores of the estate that are buckets."""
         return tuple(store for store in self.estate.backup.stores if isinstance(store, S3Store))
-
-    def package_login(self, package: MssqlPatch) -> dict[str, Any]:
-        """The login of the share that a package lies on: its own block, else that of the backup store it is below."""
-        return self.login_of(package.source, package.credentials)
 
     def login_of(self, path: str, block: str | None, name: str = "share") -> dict[str, Any]:
         """The login of the share that ``path`` lies on: that ``block``, else that of the backup store it is below."""

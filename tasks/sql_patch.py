@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,13 +15,14 @@ from model.outcome import Stopped
 from model.reboot import pending_verdict
 from model.records import BackupRecord, HostFacts, UpdateRecord
 from model.reopen import sql_patch_section
-from model.sql.applicability import patches_of_host
+from model.sql.applicability import Fit, patches_of_host
 from model.sql.builds import Build, at_least
 from model.sql.facts import SetupFacts
 from model.sql.summary import Summary, newest_patch
 from model.words import duration_text
 from tasks import readiness, sql_aftermath
 from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
+from tasks.packages import source_secrets
 from tasks.progress import tell
 from tasks.run import Run
 
@@ -32,7 +34,7 @@ Result = Literal["installed", "not-needed", "failed", "unknown"]
 def sql_patch_job(run: Run, package: MssqlPatch) -> Job:
     """The job that patches an instance. The host pulls the package, and checks hash and publisher before it runs it."""
     parameters: dict[str, Any] = {
-        "path": package.source,
+        "source": package.source,
         "sha256": package.sha256,
         "instance": run.estate.sql[package.on].instance,
         "publisher": package.publisher,
@@ -41,8 +43,8 @@ def sql_patch_job(run: Run, package: MssqlPatch) -> Job:
         "deadline_seconds": int(package.deadline.total_seconds()),
     }
     deadline = package.deadline.total_seconds() + _AROUND_SETUP
-    login = run.package_login(package)
-    return Job(package.on, "sql-patch", package.name, "Install-SqlPatch", parameters, login, deadline=deadline)
+    secrets = source_secrets(run, package)
+    return Job(package.on, "sql-patch", package.name, "Install-SqlPatch", parameters, secrets, deadline=deadline)
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,17 @@ def wants_restart_first(record: UpdateRecord | None) -> bool:
 
 def _there_already(run: Run, package: MssqlPatch) -> str | None:
     """Why there is nothing to do, by the builds of just now; raises Stopped where the patch does not go on (any more)."""
-    host = package.on
-    instance, facts = run.estate.sql[host].instance, run.sql[host].facts()
-    verdict = patches_of_host([package], instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))[
-        package.name
-    ]
+    verdict = fits(run, [package])[package.name]
     if verdict.state == "refused":
-        raise Stopped.because("install", f"{host}: {verdict.why}")
+        raise Stopped.because("install", f"{package.on}: {verdict.why}")
     return verdict.why if verdict.state == "not-needed" else None
+
+
+def fits(run: Run, patches: Sequence[MssqlPatch]) -> dict[str, Fit]:
+    """How patches of one host go onto its instance, by the builds of just now."""
+    host = patches[0].on
+    instance, facts = run.estate.sql[host].instance, run.sql[host].facts()
+    return patches_of_host(patches, instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))
 
 
 def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:

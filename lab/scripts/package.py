@@ -30,7 +30,6 @@ from lab.scripts import JOB_FOLDER, JobCut, ScriptFailure, job, script
 from lab.scripts.library import ROOT, initialize_folder, machine_value, set_value
 from lab.scripts.processes import end_process, leave_process
 from lab.scripts.sql import invoke_sql_batches
-from lab.scripts.sqlpatch import MICROSOFT, NOT_A_PROGRAM, UNWATCHED
 from lab.scripts.transfer import SECONDS_AT_LEAST, Progress, connection_status, digest, open_share, strike
 
 INSTALL_SECONDS = 45.0
@@ -41,6 +40,9 @@ UNINSTALL = (
 PROGRAMS = {"msi": "msiexec", "msp": "msiexec", "msu": "wusa", "cab": "dism", "ps1": "powershell"}
 CHILD = "setup.tmp"
 RESTARTS_ITSELF = 1641
+MICROSOFT = "CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US"
+NOT_A_PROGRAM = "This command cannot be run due to the error: The specified executable is not a valid application for this OS platform."
+UNWATCHED = "No more handles are available."
 LOG_TAIL = 3000
 
 

@@ -1,4 +1,4 @@
-"""Install-SqlPatch: a package is a file whose last line is JSON ({"build", "kb", "signer"}).
+"""Install-SqlPatch: a package as any other (``lab.scripts.package``), but for what its last line says ({"build", "kb", "signer"}).
 
 Setup refuses to run while a restart is pending, as its RebootRequiredCheck does; files that wait to be renamed are enough.
 
@@ -8,14 +8,11 @@ no further than to write its new build there; ``summary``: false, setup wrote no
 a restart, for whatever reason); ``sqlpatch.already`` (setup says that it is applied already, and does nothing);
 ``sqlpatch.hangs`` (``said``: true, setup does its work and never ends; false, it does nothing and never ends);
 ``sqlpatch.unwatched`` (its job loses sight of setup, which goes on to its end);
-``sqlpatch.wrong_signer`` (``signer``), ``sqlpatch.flip_byte`` (in the copy that the host has fetched);
 ``sqlpatch.leaves_services`` (what setup stopped beside the engine stays stopped).
 """
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import threading
 from contextlib import suppress
@@ -26,56 +23,15 @@ from lab.host import Host
 from lab.scripts import JobCut, ScriptFailure, job
 from lab.scripts.facts import reboot_wanted
 from lab.scripts.library import ROOT, initialize_root
+from lab.scripts.package import NOT_A_PROGRAM, UNWATCHED, checked, read_package, receive
 from lab.scripts.setup_files import instances, setup_value, show_process, summary_text, write_build
 from lab.scripts.sqlsetup import LOGS, SERVICES, running_setup, setup_summaries
-from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
+from lab.scripts.transfer import Progress, strike
 
 UNPACK_SECONDS, SETUP_SECONDS = 10, 80
 REBOOT_FIRST, ALREADY, NO_INSTANCE = -2067919934, -2042429437, -2068774911
-MICROSOFT = "CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US"
-UNWATCHED = "No more handles are available."
-NOT_A_PROGRAM = "This command cannot be run due to the error: The specified executable is not a valid application for this OS platform."
-
-
-def read_package(data: bytes) -> dict[str, Any] | None:
-    """What a package brings; None where the file is none."""
-    try:
-        told = json.loads(data.rstrip().rsplit(b"\n", 1)[-1])
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) and "build" in told else None
-
 
 # Setup ----------------------------------------------------------------------------------------------------------------
-
-
-def _checked(host: Host, parameters: dict[str, Any], secrets: dict[str, str], work: str) -> tuple[bytes, str]:
-    """Bring the package to the host and check it: its bytes and its signer."""
-    path, wanted = parameters["path"], parameters["sha256"]
-    if share_root(path) is not None:
-        open_share(host, path, secrets, "share")
-    file = host.disk.path(path)
-    if not file.is_file():
-        raise ScriptFailure(f"{host.name.upper()} finds no package {path}. Nothing was run.", "PackageMissing")
-    data = bytearray(file.read_bytes())
-    if strike(host, "sqlpatch.flip_byte", parameters["instance"]) is not None:
-        data[len(data) // 2] ^= 0x40
-    copy = host.disk.write(rf"{work}\{path.rsplit(chr(92), 1)[-1]}", bytes(data)).read_bytes()
-    if digest(copy) != wanted:
-        message = (
-            f"{path} is not the package that was approved (SHA-256 {digest(copy)}, not {wanted}). Nothing was run."
-        )
-        raise ScriptFailure(message, "PackageChanged")
-    told = read_package(copy)
-    struck = strike(host, "sqlpatch.wrong_signer", parameters["instance"])
-    signer = (struck or {}).get("signer", "CN=Contoso Ltd, O=Contoso Ltd, C=CA") if struck is not None else None
-    signer = signer or (told.get("signer", MICROSOFT) if told else None)
-    publisher = parameters["publisher"]
-    if signer is None or not re.search(rf'(^|, ?)(CN|O)=("?){re.escape(publisher)}\3(,|$)', signer):
-        status = "NotSigned" if signer is None else "Valid"
-        message = f"{path} is not signed by {publisher} (signature: {status}, signer: {signer or ''}). Nothing was run."
-        raise ScriptFailure(message, "PackageSignature")
-    return copy, signer
 
 
 @job("Install-SqlPatch")
@@ -90,18 +46,19 @@ def install_sql_patch(
         )
         raise ScriptFailure(message, "SetupRuns")
     work = rf"{ROOT}\staging\sql-{parameters['sha256'][:16]}"
+    staged = receive(host, parameters, secrets)
     ended = ""
     try:
-        data, signer = _checked(host, parameters, secrets, work)
+        data, signer = checked(host, staged, parameters)
         package = read_package(data)
-        if package is None:
+        if package is None or "build" not in package:
             raise ScriptFailure(
                 NOT_A_PROGRAM, "InvalidOperationException,Microsoft.PowerShell.Commands.StartProcessCommand"
             )
         instance = parameters["instance"]
         before = setup_value(host, instance, "PatchLevel")
         began = datetime.now().astimezone()
-        progress(5, f"unpacking {parameters['path'].rsplit(chr(92), 1)[-1]} for 0 s")
+        progress(5, f"unpacking {staged.rsplit(chr(92), 1)[-1]} for 0 s")
         if host.clock.sleep(UNPACK_SECONDS, stop):
             raise JobCut
         host.disk.write(rf"{work}\x\setup.exe", data)
@@ -115,6 +72,7 @@ def install_sql_patch(
     finally:
         if ended not in {"late", "lost"}:
             _remove(host, work)
+            host.disk.path(staged).unlink(missing_ok=True)
     progress(100, f"setup {ended} ({'' if code is None else code})")
     return {
         "ended": ended,

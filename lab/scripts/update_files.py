@@ -15,7 +15,7 @@ from typing import Any
 from lab.host import Host
 from lab.scripts import JobCut, ScriptFailure, job
 from lab.scripts.library import initialize_folder, machine_key
-from lab.scripts.sqlpatch import MICROSOFT
+from lab.scripts.package import MICROSOFT
 from lab.scripts.transfer import Progress, digest, open_share, share_root, strike
 from lab.scripts.update_install import REBOOT_KEYS, want_reboot
 from lab.scripts.updates import build

@@ -3,12 +3,14 @@
 .SYNOPSIS
 Checks a SQL Server patch (hash, publisher), unpacks it, runs its setup to its end, and answers with the evidence.
 .DESCRIPTION
-The package is copied into this product's protected folder and checked, unpacked and run there: what lies elsewhere could
-change between the check and the run. What was unpacked is removed afterwards. Setup is never killed at work.
-.PARAMETER secrets
-For a share: "share.username", "share.password".
+The package is checked, unpacked and run in this product's protected folder: what lies elsewhere could change between the
+check and the run. What was unpacked is removed afterwards. Setup is never killed at work.
+.PARAMETER source
+A path or a share.
 .PARAMETER publisher
-CN or O of the certificate that the package must be signed with.
+What the CN of the signer must be, exactly.
+.PARAMETER secrets
+For a share: "source.username", "source.password".
 .PARAMETER arguments
 Besides /quiet /IAcceptSQLServerLicenseTerms /Action=Patch and /InstanceName=<instance> (/AllInstances).
 .PARAMETER grace_seconds
@@ -21,7 +23,7 @@ summaries [{path, written, text}] written since it began, seconds. What all this
 #>
 [CmdletBinding()]
 param(
-    [Parameter(Mandatory = $true)][string]$path,
+    [Parameter(Mandatory = $true)][string]$source,
     [Parameter(Mandatory = $true)][string]$sha256,
     [Parameter(Mandatory = $true)][string]$instance,
     [Parameter(Mandatory = $true)][string]$publisher,
@@ -37,20 +39,6 @@ $ErrorActionPreference = 'Stop'
 function Remove-Work {
     <# .SYNOPSIS Removes what was unpacked; a virus scanner holds files for a moment. #>
     Invoke-Retry -Work { if ([IO.Directory]::Exists($unpackTo)) { [IO.Directory]::Delete($unpackTo, $true) } }
-}
-
-function Assert-Publisher {
-    <# .SYNOPSIS The subject of the certificate that a file is validly signed with; throws unless it is the publisher's. #>
-    param([Parameter(Mandatory = $true)][string]$File)
-    $signature = Get-AuthenticodeSignature -FilePath $File
-    $subject = $null
-    if ($null -ne $signature.SignerCertificate) { $subject = [string]$signature.SignerCertificate.Subject }
-    # The whole name: a certificate of 'Not Microsoft Corporation Ltd' holds it as well.
-    $theirs = '(^|, ?)(CN|O)=("?)' + [regex]::Escape($publisher) + '\3(,|$)'
-    if ([string]$signature.Status -ne 'Valid' -or $null -eq $subject -or $subject -cnotmatch $theirs) {
-        throw (New-Failure -Id 'PackageSignature' -Message "$path is not signed by $publisher (signature: $($signature.Status), signer: $subject). Nothing was run.")
-    }
-    $subject
 }
 
 function Test-LastWord {
@@ -83,38 +71,34 @@ function Wait-Setup {
 }
 
 Initialize-PatchingRoot
-# Not $work: a block given to Use-Share or Invoke-Retry would see their parameter of that name.
+# Not $work: a block given to Invoke-Retry would see its parameter of that name.
 $unpackTo = "$(Get-PatchingRoot)\staging\sql-$($sha256.Substring(0, 16))"
 $running = @(Get-SetupProcess)
 if ($running.Count -gt 0) {
     throw (New-Failure -Id 'SetupRuns' -Message "$($running[0].name) (process $($running[0].id)) of SQL Server setup runs already on $env:COMPUTERNAME. Wait for its end. Nothing was run.")
 }
 Remove-Work
+# Windows runs no program of 4 GB or more.
+$package = Receive-Package -Source $source -Sha256 $sha256 -Secrets $secrets -Largest 4GB
+$file = [IO.Path]::GetFileName($package)
 $ended = $null
 try {
-    $package = Use-Share -Path $path -Secrets $secrets -Key 'share' -Work {
-        if (-not [IO.File]::Exists($path)) { throw (New-Failure -Id 'PackageMissing' -Message "$env:COMPUTERNAME finds no package $path. Nothing was run.") }
+    $checked = Open-CheckedPackage -Path $package -Source $source -Sha256 $sha256 -Publisher $publisher
+    try {
+        $before = Get-InstanceBuild -Instance $instance
+        $watch = [Diagnostics.Stopwatch]::StartNew()
+        $started = [datetime]::UtcNow
         $null = [IO.Directory]::CreateDirectory($unpackTo)
-        $copy = "$unpackTo\$([IO.Path]::GetFileName($path))"
-        [IO.File]::Copy($path, $copy, $true)
-        $copy
+        $unpacking = Start-Process -FilePath $package -ArgumentList @("/x:$unpackTo\x", '/quiet') -PassThru
+        $ended = Wait-Setup -Process $unpacking -What "unpacking $file"
     }
-    $digest = Get-FileDigest -Path $package -Meter (New-ProgressMeter -Total (Get-FileLength -Path $package) -Message "hashing $path")
-    if ($digest.sha256 -ne $sha256) {
-        throw (New-Failure -Id 'PackageChanged' -Message "$path is not the package that was approved (SHA-256 $($digest.sha256), not $sha256). Nothing was run.")
-    }
-    $signer = Assert-Publisher -File $package
-    $before = Get-InstanceBuild -Instance $instance
-    $watch = [Diagnostics.Stopwatch]::StartNew()
-    $started = [datetime]::UtcNow
-    $unpacking = Start-Process -FilePath $package -ArgumentList @("/x:$unpackTo\x", '/quiet') -PassThru
-    $ended = Wait-Setup -Process $unpacking -What "unpacking $([IO.Path]::GetFileName($path))"
+    finally { $checked.stream.Dispose() }
     if ($ended -ne 'exited' -or $unpacking.ExitCode -ne 0 -or -not [IO.File]::Exists("$unpackTo\x\setup.exe")) {
-        throw (New-Failure -Id 'PackageUnpack' -Message "$path could not be unpacked to $unpackTo\x. Check the free space on the system drive, and that it is a SQL Server patch. Nothing was patched.")
+        throw (New-Failure -Id 'PackageUnpack' -Message "$source could not be unpacked to $unpackTo\x. Check the free space on the system drive, and that it is a SQL Server patch. Nothing was patched.")
     }
     $target = "/InstanceName=$instance"
     if ($all_instances) { $target = '/AllInstances' }
-    Write-JobProgress -Percent 5 -Message "patching $instance ($before) with $([IO.Path]::GetFileName($path))"
+    Write-JobProgress -Percent 5 -Message "patching $instance ($before) with $file"
     $setup = Start-Process -FilePath "$unpackTo\x\setup.exe" -ArgumentList (@('/quiet', '/IAcceptSQLServerLicenseTerms', '/Action=Patch', $target) + $arguments) -PassThru
     $ended = 'lost'
     $code = $null
@@ -143,7 +127,7 @@ try {
         trouble = $trouble
         build_before = $before
         build_after = $after
-        signer = $signer
+        signer = $checked.signer
         summaries = $summaries
         seconds = [int]$watch.Elapsed.TotalSeconds
     }
@@ -153,5 +137,7 @@ finally {
     if ($ended -notin @('late', 'lost')) {
         try { Remove-Work }
         catch { Write-JobProgress -Percent 100 -Message "$unpackTo could not be removed: $($_.Exception.GetBaseException().Message)" }
+        try { Invoke-Retry -Work { [IO.File]::Delete($package) } }
+        catch { $null = $_ } # a virus scanner holds it: what lies there is checked again before it runs again
     }
 }

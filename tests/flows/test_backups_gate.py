@@ -160,12 +160,20 @@ def test_stores_that_are_away(nights: Nights) -> None:
     endpoint = lab.papers["s3"]
     login = "Is the share up, has it room, and may the login of nas-acme write there?"
     lab.declare("store.unreachable", SHARE)
-    lab.declare("store.denied", BUCKET, actions=["s3:PutObject"])
-    assert nights.fail() == STOPPED + (
-        f"(1) {ALL} did not reach {SHARE}: The network path was not found. {login} "
-        f"(2) {ALL} did not reach {S3}: {endpoint} answered HTTP 403 AccessDenied: User is not authorized to perform: "
-        "s3:PutObject. Grant s3:PutObject on acme-backups to the key of s3-acme."
+    assert nights.fail() == (
+        "acme-billing: stopped at fetch, nothing was installed, everything is up. sql01: SQL Server 2019 CU32: "
+        rf"{SHARE}\packages\SQLServer2019-KB5054833-x64.exe cannot be fetched: The network path was not found. "
+        "Can sql01 reach it, and may its login read there?"
     )
+    assert lab.audit("quiesce.open") == [], "a file is missed before anything is stopped"
+
+    lab.declare("store.denied", BUCKET, actions=["s3:PutObject"])
+    with nights.meanwhile("quiesce.open", lambda: lab.declare("store.unreachable", SHARE)):
+        assert nights.fail() == STOPPED + (
+            f"(1) {ALL} did not reach {SHARE}: The network path was not found. {login} "
+            f"(2) {ALL} did not reach {S3}: {endpoint} answered HTTP 403 AccessDenied: User is not authorized to perform: "
+            "s3:PutObject. Grant s3:PutObject on acme-backups to the key of s3-acme."
+        )
 
     lab.declare("store.denied", SHARE)
     with nights.meanwhile("lease.enter", lambda: lab.declare("store.unreachable", BUCKET)):

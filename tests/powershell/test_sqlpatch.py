@@ -75,7 +75,7 @@ def said(hosts: Any, code: int, **more: Any) -> None:
 
 def patch(path: str = HERE, data: bytes | None = None, **more: Any) -> dict[str, Any]:
     wanted = hashlib.sha256(package() if data is None else data).hexdigest()
-    given = {"path": path, "sha256": wanted, "instance": "MSSQLSERVER", "publisher": "Microsoft Corporation"}
+    given = {"source": path, "sha256": wanted, "instance": "MSSQLSERVER", "publisher": "Microsoft Corporation"}
     return {**given, "deadline_seconds": 60, "grace_seconds": 20, **more}
 
 
@@ -105,7 +105,7 @@ def left(hosts: Any) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("path", [HERE, SHARE])
 def test_a_patch_is_copied_checked_unpacked_and_run(hosts: Any, path: str) -> None:
     """From the protected folder, whence nothing remains; code, builds, signer and summaries are the answer."""
-    sha = hashlib.sha256(package()).hexdigest()[:16]
+    sha = hashlib.sha256(package()).hexdigest()
     answer = agree(hosts.call_job("Install-SqlPatch", patch(path), secrets=None))
     assert (answer["ended"], answer["exit_code"], answer["build_before"], answer["build_after"]) == (
         "exited",
@@ -113,13 +113,13 @@ def test_a_patch_is_copied_checked_unpacked_and_run(hosts: Any, path: str) -> No
         OLD,
         NEW,
     )
-    assert "CN=Microsoft Corporation" in answer["signer"]
+    assert answer["signer"] == "Microsoft Corporation"
     names = [summary["path"].rsplit("\\", 1)[1] for summary in answer["summaries"]]
     assert names == ["Summary_SQL01_STAMP.txt", "Summary.txt"]
     assert "Final result:                  Passed" in answer["summaries"][0]["text"]
-    work = rf"C:\ProgramData\EngageIPPatching\staging\sql-{sha}"
+    work = rf"C:\ProgramData\EngageIPPatching\staging\sql-{sha[:16]}"
     assert started(hosts) == [
-        rf"{work}\cu32.exe /x:{work}\x /quiet",
+        rf"C:\ProgramData\EngageIPPatching\staging\packages\{sha}\cu32.exe /x:{work}\x /quiet",
         rf"{work}\x\setup.exe /quiet /IAcceptSQLServerLicenseTerms /Action=Patch /InstanceName=MSSQLSERVER",
     ]
     first, second = hosts.json("registry.json")
@@ -240,7 +240,7 @@ def test_a_package_with_another_byte_is_not_run(hosts: Any, path: str) -> None:
     [
         package(signer="CN=Contoso, O=Contoso"),
         package(signer="CN=Not Microsoft Corporation Ltd, O=Somebody"),
-        package(signer="CN=Somebody, OU=Microsoft Corporation"),
+        package(signer="CN=Somebody, O=Microsoft Corporation"),
         b"no package at all",
     ],
 )
@@ -252,12 +252,28 @@ def test_a_package_of_another_publisher_is_not_run(hosts: Any, data: bytes) -> N
     assert started(hosts) == []
 
 
-def test_a_publisher_may_be_the_organisation(hosts: Any) -> None:
-    """The CN of some certificates is a product's; quotes stand around a name with a comma."""
-    data = package(signer='CN=SQL Server, O="Contoso, Inc.", C=CA')
+def test_a_publisher_is_the_common_name(hosts: Any) -> None:
+    """Exactly; quotes stand around one with a comma."""
+    data = package(signer='CN="Contoso, Inc.", O=Contoso, C=CA')
     put(hosts, data)
     answer = agree(hosts.call_job("Install-SqlPatch", patch(data=data, publisher="Contoso, Inc.")))
-    assert answer["exit_code"] == 0
+    assert (answer["exit_code"], answer["signer"]) == (0, "Contoso, Inc.")
+
+
+def test_what_was_fetched_ahead_is_not_fetched_again(hosts: Any) -> None:
+    """Nobody needs its share any more at night; it is checked again all the same."""
+    given = patch(SHARE)
+    fetched = {name: given[name] for name in ("source", "sha256", "publisher")}
+    hosts.call_job("Save-Package", fetched).agree()
+    put(hosts, b"gone")
+    assert agree(hosts.call_job("Install-SqlPatch", given))["build_after"] == NEW
+    assert left(hosts) == (["keep"], ["keep"])
+    put(hosts, package())
+    hosts.call_job("Save-Package", fetched).agree()
+    hosts.put(f"C/ProgramData/EngageIPPatching/staging/packages/{given['sha256']}/cu32.exe", b"another")
+    put(hosts, b"gone")
+    assert hosts.call_job("Install-SqlPatch", given).agree("line")["id"] == "PackageChanged"
+    assert left(hosts) == (["keep"], ["keep"])
 
 
 def test_a_package_that_is_gone(hosts: Any) -> None:

@@ -23,7 +23,7 @@ from model.outcome import Stopped
 from model.plan import plan_of
 from model.records import UpdateRecord
 from model.scan import Scan
-from tasks import install
+from tasks import files, install
 from tasks.progress import Progress, subscribe
 from tasks.readiness import await_others
 from tasks.run import Run, open_run
@@ -50,6 +50,12 @@ class Bench:
         with pytest.raises(Stopped) as caught:
             self.install(round_number)
         return str(caught.value)
+
+    def fetch(self) -> Any:
+        """What lies ready; the state of the task where it has failed."""
+        step: Any = files.fetch
+        assert files.hosts(self.run) == ("sql01",)
+        return step._task.fn(self.run, "sql01")
 
     def fault(self, name: str, times: int | None = None, **settings: Any) -> None:
         self.lab.declare(Fault(name, times=times, with_=settings))
@@ -266,19 +272,55 @@ def test_a_setup_that_does_not_end_is_left_alone_and_keeps_the_estate_closed(ben
     must_be_whole(night.run, "sql01", quiesce, OLD)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ("sqlpatch.flip_byte", "is not the package that was approved (SHA-256 "),
-        ("sqlpatch.wrong_signer", "is not signed by Microsoft Corporation (signature: Valid, signer: CN=Contoso Ltd"),
-    ],
+def test_what_was_fetched_ahead_is_what_runs(bench: Callable[..., Bench]) -> None:
+    """Each patch that the instance needs, with the one before it counted as there; the share is not asked again."""
+    newer = "15.0.4440.1"
+    night = bench(later=(newer, OLD))
+    assert night.fetch() == (CU, f"the patch to {newer}")
+    for file in (night.lab.share / "packages").iterdir():
+        file.unlink()
+    first, second, _ = night.run.estate.updates.packages
+    assert install_sql_patch(night.run, first, 1).result == "installed"
+    assert night.fetch() == (f"the patch to {newer}",)
+    assert install_sql_patch(night.run, second, 1).result == "installed"
+    assert (night.fetch(), night.staged()) == ((), [])
+
+
+WRONG = (
+    ("package.flip_byte", {}, "is not the file that was approved: its SHA-256 is "),
+    (
+        "package.signer",
+        {"signer": "CN=Contoso, O=Microsoft Corporation"},
+        "its signature is Valid, its signer 'Contoso'",
+    ),
 )
+
+
+AWAY = ("store.unreachable", {}, "cannot be fetched: The network path was not found. Can sql01 reach it, and may")
+
+
+@pytest.mark.parametrize(("fault", "settings", "words"), (*WRONG, AWAY))
+def test_a_wrong_package_is_found_before_anything_is_stopped(
+    bench: Callable[..., Bench], fault: str, settings: dict[str, Any], words: str
+) -> None:
+    """It does not lie there for the install; the right one is fetched by the same run once it is there."""
+    night = bench()
+    night.fault(fault, **settings)
+    refused = night.fetch().message
+    assert refused.startswith(f"fetch: sql01: {CU}: ")
+    assert words in refused
+    assert night.staged() == []
+    night.lab.clear_faults()
+    assert night.fetch() == (CU,)
+
+
+@pytest.mark.parametrize(("fault", "settings", "words"), WRONG)
 def test_a_package_that_is_not_what_was_approved_never_runs(
-    bench: Callable[..., Bench], fault: str, words: str
+    bench: Callable[..., Bench], fault: str, settings: dict[str, Any], words: str
 ) -> None:
     """One byte, or another publisher: nothing was run, nothing is left, and the instance is whole."""
     night = bench()
-    night.fault(fault)
+    night.fault(fault, **settings)
     told = night.refused()
     assert f"install: sql01: {CU} was not installed: " in told
     assert words in told

@@ -5,6 +5,32 @@
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
+function Read-StubPackage {
+    param([string]$Path)
+    $text = [IO.File]::ReadAllText($Path, [Text.Encoding]::GetEncoding(28591)).TrimEnd("`n")
+    # In a script it is a comment.
+    try { ConvertFrom-Json -InputObject ($text.Substring($text.LastIndexOf("`n") + 1) -replace '^# ') } catch { return }
+}
+
+class PackageStubCertificate {
+    [string]$Subject
+    PackageStubCertificate([string]$subject) { $this.Subject = $subject }
+    [string] GetNameInfo([object]$type, [bool]$issuer) {
+        # A name that holds a comma stands in quotes.
+        if ($this.Subject -match '(^|, )CN=("(?<name>[^"]*)"|(?<name>[^,]*))') { return $Matches.name }
+        return $this.Subject
+    }
+}
+
+function Get-AuthenticodeSignature {
+    param([string[]]$FilePath)
+    $package = Read-StubPackage -Path $FilePath[0]
+    if ($null -eq $package) { return [pscustomobject]@{ Status = 'NotSigned'; SignerCertificate = $null } }
+    $signer = Get-StubValue -State $package -Name 'signer'
+    if ($null -eq $signer) { $signer = 'CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US' }
+    [pscustomobject]@{ Status = 'Valid'; SignerCertificate = [PackageStubCertificate]::new($signer) }
+}
+
 function Write-StubProduct {
     # What an installer leaves behind.
     param($Installs)

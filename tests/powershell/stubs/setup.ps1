@@ -1,35 +1,8 @@
 #Requires -Version 5.1
-# SQL Server's setup: a package is a file whose last line is JSON ({"build", "kb", "signer"}), and unpacks to a setup.exe that
-# is the same file. setup.json says {"exit_code", "patches", "summary" (the text that it writes, or null), "hangs" ("said",
+# SQL Server's setup: the last line of a package is {"build", "kb", "signer"}, and it unpacks to a setup.exe that is the same file. setup.json says {"exit_code", "patches", "summary" (the text that it writes, or null), "hangs" ("said",
 # "silent"), "unwatched": true (its exit code cannot be had), "unpacks": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
-
-function Read-StubPackage {
-    param([string]$Path)
-    $text = [IO.File]::ReadAllText($Path, [Text.Encoding]::GetEncoding(28591)).TrimEnd("`n")
-    # In a script it is a comment.
-    try { ConvertFrom-Json -InputObject ($text.Substring($text.LastIndexOf("`n") + 1) -replace '^# ') } catch { return }
-}
-
-class SetupStubCertificate {
-    [string]$Subject
-    SetupStubCertificate([string]$subject) { $this.Subject = $subject }
-    [string] GetNameInfo([object]$type, [bool]$issuer) {
-        # A name that holds a comma stands in quotes.
-        if ($this.Subject -match '(^|, )CN=("(?<name>[^"]*)"|(?<name>[^,]*))') { return $Matches.name }
-        return $this.Subject
-    }
-}
-
-function Get-AuthenticodeSignature {
-    param([string[]]$FilePath)
-    $package = Read-StubPackage -Path $FilePath[0]
-    if ($null -eq $package) { return [pscustomobject]@{ Status = 'NotSigned'; SignerCertificate = $null } }
-    $signer = Get-StubValue -State $package -Name 'signer'
-    if ($null -eq $signer) { $signer = 'CN=Microsoft Corporation, O=Microsoft Corporation, L=Redmond, S=Washington, C=US' }
-    [pscustomobject]@{ Status = 'Valid'; SignerCertificate = [SetupStubCertificate]::new($signer) }
-}
 
 function Set-StubProcess {
     # The row of setup in Win32_Process, or none any more.
@@ -101,7 +74,7 @@ function Start-StubSqlSetup {
 
 function Start-Process {
     param([string]$FilePath, [string[]]$ArgumentList, [switch]$Wait, [switch]$PassThru)
-    if ($FilePath -like '*\staging\sql-*') { return (Start-StubSqlSetup -FilePath $FilePath -ArgumentList $ArgumentList) }
+    if ($FilePath -like '*\staging\sql-*' -or $ArgumentList -like '/x:*') { return (Start-StubSqlSetup -FilePath $FilePath -ArgumentList $ArgumentList) }
     if (-not $Wait) { return (Start-StubInstaller -FilePath $FilePath -ArgumentList $ArgumentList) }
     [IO.File]::AppendAllText((Get-StubFile -Name 'setup.log'), "$FilePath $($ArgumentList -join ' ')`n")
     Invoke-StubServicing -Tool ([IO.Path]::GetFileName($FilePath)) -ArgumentList $ArgumentList
