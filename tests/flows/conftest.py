@@ -24,6 +24,7 @@ from model.estate import load_estate
 from tasks.canary import rehearse
 from tasks.run import open_run
 from tests.test_invariants import (
+    assert_armed_while_held,
     assert_nothing_installed_twice,
     assert_promise_1,
     assert_promise_2,
@@ -153,7 +154,7 @@ def start_lab(
     """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers.
 
     Its hosts have a fresh canary, without which they would not be patched, unless ``rehearsed=False``. Whatever the test
-    is about: at its end promises 1, 2, 3, 7 and 8 must have held in each of its labs.
+    is about: at its end promises 1, 2, 3, 7 and 8 must have held in each of its labs, and switches stood over what was held.
     """
     labs: list[EmbeddedLab] = []
 
@@ -195,6 +196,7 @@ def start_lab(
         trail, estate = lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate)
         assert_promise_1(trail, estate)
         assert_nothing_installed_twice(trail)
+        assert_armed_while_held(trail, estate)
         if not lab.disorderly:
             assert_promise_2(trail, estate)
             assert_promise_7(trail, estate)
