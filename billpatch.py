@@ -151,7 +151,16 @@ def lab(
     folder: Annotated[Path, typer.Option("--dir", help="Folder for all that the lab writes.")] = STATE,
     preset: Preset = "acme",
     speed: Speed = 20.0,
-    fault: Annotated[list[str] | None, typer.Option(help="name[:on[:times]], several times if need be.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="'NAME [on SUBJECT] [times N] [chance P] [with {JSON}]', several times if need be: "
+            "'sql.slow_recovery on EngageIP with {\"seconds\": 300}'."
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of all that is left to chance: faults that may strike, and rows of data.")
+    ] = 0,
 ) -> None:
     """Run an estate in a box to try things on, until Ctrl-C.
 
@@ -159,7 +168,7 @@ def lab(
     """
     with _sandbox(folder) as box:
         with err.status("starting the lab …"):
-            box.start_lab(preset, speed, fault or [])
+            box.start_lab(preset, speed, fault or [], seed)
         _facts(
             {
                 "Estate": f"{box.estate}, {len(box.papers['hosts'])} hosts, {speed:g} times as fast as life",

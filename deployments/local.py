@@ -70,11 +70,12 @@ class Sandbox:
 
     # What can be started ---------------------------------------------------------------------------------------------
 
-    def start_lab(self, preset: str, speed: float, faults: Sequence[str] = ()) -> None:
+    def start_lab(self, preset: str, speed: float, faults: Sequence[str] = (), seed: int = 0) -> None:
         """Start an estate in ``lab`` below the folder; what an earlier lab left there is deleted."""
         folder = self.folder / "lab"
         _clear(folder)
         command = [sys.executable, "-m", "lab", "--dir", str(folder), "--preset", preset, "--speed", str(speed)]
+        command += ["--seed", str(seed)]
         for fault in faults:
             command += ["--fault", fault]
         lab = self._start("lab", [*command, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

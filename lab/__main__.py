@@ -14,16 +14,17 @@ import threading
 from pathlib import Path
 
 from lab.estate import PRESETS, Lab
-from lab.faults import Fault
+from lab.faults import Fault, written
 from lab.paper import WINRM_USER
 from lab.winrm import Domain
 
 
 def parse_fault(text: str) -> Fault:
-    """``name[:on[:times]]`` as a fault; ``times`` left out or ``always`` strikes for ever."""
-    name, _, rest = text.partition(":")
-    on, _, times = rest.partition(":")
-    return Fault(name, on or "*", int(times) if times not in ("", "always") else None)
+    """A fault as people write it (``lab.faults``), for argparse, which shows what is wrong with it."""
+    try:
+        return written(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="acme")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster than real time durations pass")
     parser.add_argument("--seed", type=int, default=0, help="of everything random but the passwords")
-    parser.add_argument("--fault", type=parse_fault, action="append", default=[], metavar="NAME[:ON[:TIMES]]")
+    parser.add_argument(
+        "--fault",
+        type=parse_fault,
+        action="append",
+        default=[],
+        help="'NAME [on SUBJECT] [times N] [chance P] [with {JSON}]', several times if need be",
+    )
     parser.add_argument("--tap", action="store_true", help="record what the WinRM HTTP ports receive, in wire/")
     parser.add_argument("--keytab", type=Path, help="the hosts take Kerberos tickets for the services in this file")
     parser.add_argument("--principal", help="with --keytab: who of the realm is the WinRM user (name@REALM)")

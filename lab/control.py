@@ -1,6 +1,6 @@
 """A small HTTP API by which another process looks at the lab, declares faults, restarts hosts and ends it.
 
-``GET /state``, ``POST /faults`` (``{"name", "on", "times", "with"}``), ``DELETE /faults`` (``?name=`` for one kind),
+``GET /state``, ``POST /faults`` (``{"name", "on", "times", "with", "chance"}``), ``DELETE /faults`` (``?name=`` for one kind),
 ``POST /hosts/<name>/restart`` (``{"seconds_down"}``), ``POST /hosts/<name>/work`` (``{"kind": "billing" or "payments",
 "seconds"}`` of lab time: a billing run or an eCheck batch begins; kind "finish" lets all of them end), ``POST /stop``.
 Answers are JSON. Loopback only.
@@ -74,7 +74,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
             match self.path.strip("/").split("/"):
                 case ["faults"]:
-                    lab.declare(Fault(asked["name"], asked.get("on", "*"), asked.get("times"), asked.get("with", {})))
+                    more = (asked.get("times"), asked.get("with", {}), float(asked.get("chance", 1)))
+                    lab.declare(Fault(asked["name"], asked.get("on", "*"), *more))
                 case ["hosts", name, "restart"]:
                     lab.restart(name, float(asked.get("seconds_down", 20.0)))
                 case ["hosts", name, "work"]:

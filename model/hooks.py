@@ -232,7 +232,7 @@ class SilenceHook(Part):
         ge=1,
         le=24,
         title="Hours",
-        description="How long it may last where the estate has no window.",
+        description="How long it may last where the estate has no window, or its window has closed by then.",
         examples=[4],
     )
     severity: Severity = Field(default="should", title="Severity", description=_SEVERITY, examples=["should"])

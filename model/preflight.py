@@ -70,6 +70,7 @@ def sql_problems(estate: Estate, host: str, facts: SqlFacts) -> Iterator[str]:
         yield f"{host}: databases are mirrored ({', '.join(facts.mirroring)}), and patching mirrors is not built yet. {_OUT}"
     if not facts.sysadmin:
         yield f"{host}: the login is not a sysadmin, which a backup of every database and the proof of it need. Add it to the role."
+    snapshots = {database.name.casefold() for database in facts.databases if database.snapshot}
     for name in estate.sql[host].databases:
         state = facts.state_of(name)
         if state is None:
@@ -77,5 +78,7 @@ def sql_problems(estate: Estate, host: str, facts: SqlFacts) -> Iterator[str]:
             hint = did_you_mean(name, known)
             end = "" if hint.endswith("?") else "."
             yield f"{host}: has no database {name}{hint}{end} Correct sql.{host}.databases in the estate file."
+        elif name.casefold() in snapshots:
+            yield f"{host}: {name} is a database snapshot, which cannot be backed up. Take it out of sql.{host}.databases."
         elif state != "ONLINE":
             yield f"{host}: database {name} is {state}, and only what is ONLINE can be backed up. Bring it online first."

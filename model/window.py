@@ -79,10 +79,7 @@ def may_start(window: Window | None, timezone: str, now: datetime, needs: timede
     return WindowVerdict(True, "", found.closes)
 
 
-def deadline(window: Window | None, timezone: str, now: datetime, longest: timedelta) -> datetime:
-    """When work that starts now must have ended: after ``longest``, or when the window closes if that is sooner."""
-    end = now + longest
-    if window is None:
-        return end
-    found = around(window, timezone, now)
-    return min(end, found.closes) if found.contains(now) else end
+def end(window: Window | None, timezone: str, now: datetime, otherwise: timedelta) -> datetime:
+    """When the window that is open at ``now`` closes; after ``otherwise`` where there is none, or it has closed already."""
+    verdict = may_start(window, timezone, now)
+    return verdict.closes if verdict.allowed and verdict.closes else now + otherwise

@@ -31,6 +31,10 @@ NOT_IN_BACKUP = (
         "Machine keys: what a server has encrypted with DPAPI or an RSA key container (sections of web.config, saved "
         "passwords, SQL Server's service master key) cannot be read on another machine."
     ),
+    (
+        "Logins, SQL Server Agent jobs and linked servers as scripts: they are in master and msdb, which restore only onto "
+        "the build that they came from."
+    ),
     "Permissions, owners and junctions of the archived folders: an archive holds their files and names.",
     "Windows itself, installed programs, and databases and folders that the estate file does not declare.",
 )

@@ -1,4 +1,4 @@
-"""Silence of monitoring: from before the estate is made quiet until it is up again, and never longer than the window."""
+"""Silence of monitoring: from before the estate is made quiet until it is up again, or until the window ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blocks.hooks import HookFailed
+from model.estate import Estate
 from model.hooks import SilenceHook, silence_words
-from model.window import deadline as window_end
+from model.window import end as window_end
 from tasks.hooks import Asking, answer_in, held_on
 from tasks.progress import tell
 from tasks.run import Run
@@ -20,8 +21,7 @@ def begin(run: Run, hook: SilenceHook) -> None:
     """Have monitoring be silent until the window ends, once for this quiesce; raises Stopped where it must be."""
     known = answer_in(hook, [held_on(run, host) for host in run.hosts])
     now = datetime.now(UTC)
-    longest = timedelta(days=1) if run.estate.window else timedelta(hours=hook.hours)
-    ends = datetime.fromisoformat(known["until"]) if known else _end(run, now, longest)
+    ends = datetime.fromisoformat(known["until"]) if known else end_of(run.estate, hook, now)
     asking = Asking(run, hook, "begun", "quiesce", until=ends, words=silence_words(ends, now))
     asking.adopted, asking.id = bool(known), known.get("id", "")
     try:
@@ -34,9 +34,14 @@ def begin(run: Run, hook: SilenceHook) -> None:
         asking.done(f"{hook.silence} is silent until {ends:%Y-%m-%d %H:%M} UTC")
 
 
-def _end(run: Run, now: datetime, longest: timedelta) -> datetime:
-    """When the window ends; in whole seconds, as most systems take it."""
-    return window_end(run.estate.window, run.estate.timezone, now, longest).replace(microsecond=0)
+def end_of(estate: Estate, hook: SilenceHook, now: datetime) -> datetime:
+    """When a silence that begins now ends by itself: with the window, or after the hook's hours.
+
+    Nobody may be there to end it sooner, so that it never waits for another night's window: where tonight's has closed
+    meanwhile, the hours bound it too. In whole seconds, as most systems take it.
+    """
+    ends = window_end(estate.window, estate.timezone, now, timedelta(hours=hook.hours))
+    return ends.replace(microsecond=0)
 
 
 def end_all(run: Run, quiesces: Mapping[str, Mapping[str, Any]]) -> None:

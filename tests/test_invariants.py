@@ -206,6 +206,24 @@ def _follow(busy: dict[tuple[str, str], str], event: Event) -> None:
         busy.pop((host, "power"), None)
 
 
+# Promise 7, if nobody comes back: nothing is held that the host would not let go by itself --------------------------------
+
+
+def assert_armed_while_held(trail: Trail, estate: Estate) -> None:
+    """Whatever is held on a host, its dead man's switch is armed before, and is still."""
+    private = {site.iis_name: site.check_binding for site in estate.engageip.sites}
+    armed: dict[str, bool] = {}
+    for event in trail:
+        host, name = event["host"], event["event"]
+        if name in {"switch.armed", "switch.disarmed"}:
+            armed[host] = name == "switch.armed"
+        closes = (
+            name == "site.bindings" and event["site"] in private and set(event["bindings"]) <= {private[event["site"]]}
+        )
+        if closes or name in {"service.stop", "job.disabled"}:
+            assert armed.get(host), f"{name} on {host} while its switch was not armed (event {event['n']})"
+
+
 # Promise 8: no secret leaves its block -----------------------------------------------------------------------------------
 
 KNOWN_THERE = ("credentials.json", "accounts/*", "accounts/**/*", "ca/*", "web.config", "access.json")
@@ -431,3 +449,16 @@ def test_promise_8_is_broken_by_one_file(tmp_path: Path, where: str) -> None:
     path.write_text(json.dumps(papers["sql-acme"]["password"]), encoding="utf-8")
     with pytest.raises(AssertionError, match=r"sql-acme\.password of lab0"):
         assert_promise_8(tmp_path)
+
+
+ARMED = ("web01", "switch.armed")
+HOLDS = (CLOSES, ("web01", "service.stop", {"service": "Billing"}), ("web01", "job.disabled", {"job": "Billing Run"}))
+
+
+@pytest.mark.parametrize("holds", HOLDS)
+def test_what_is_held_has_its_switch_armed_first(estate: Estate, holds: Any) -> None:
+    """Too late, on another host, or disarmed before: each is caught. What lets go needs none."""
+    assert_armed_while_held(trail_of(OPENED, ARMED, holds, OPENS, ("web01", "switch.disarmed"), OPENS, STARTS), estate)
+    for events in ([holds, ARMED], [("sql01", "switch.armed"), holds], [ARMED, ("web01", "switch.disarmed"), holds]):
+        with pytest.raises(AssertionError, match=f"{holds[1]} on web01 while its switch was not armed"):
+            assert_armed_while_held(trail_of(*events), estate)

@@ -88,7 +88,7 @@ try {
         $before = Get-InstanceBuild -Instance $instance
         $watch = [Diagnostics.Stopwatch]::StartNew()
         $started = [datetime]::UtcNow
-        $null = [IO.Directory]::CreateDirectory($unpackTo)
+        Initialize-FolderBelow -Path $unpackTo
         $unpacking = Start-Process -FilePath $package -ArgumentList @("/x:$unpackTo\x", '/quiet') -PassThru
         $ended = Wait-Setup -Process $unpacking -What "unpacking $file"
     }

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -244,6 +245,8 @@ def test_backup_is_judged_by_what_the_server_says(bench: Bench) -> None:
         return judge("sql01", "EngageIP", path=_FILE, backup=made, verify=verified, file={"size": size}, history=rows)
 
     assert verdict().good
+    assert len(bench.server.backup_rows(_FILE)) == 1
+    assert bench.server.backup_rows(r"E:\of somebody else.bak") == []
     bench.fault("backup.flip_byte", "EngageIP", times=1)
     assert (
         "the backup of EngageIP is not usable: RESTORE VERIFYONLY says: Damage to the backup set was detected"
@@ -342,6 +345,30 @@ def test_missing_driver_manager_names_its_package(bench: Bench, monkeypatch: pyt
         bench.server.query("SELECT 1 AS x")
 
 
+def connection_text(driver: str, **fields: Any) -> str:
+    """What a driver of that name would be told; nothing is connected."""
+    login = SqlServerCredentials(username="billpatch", password=SecretStr("x"), driver=driver, **fields)
+    server = SqlServer("sql01", "192.0.2.7", 1433, "MSSQLSERVER", login)
+    return server._connection_string(SimpleNamespace(drivers=lambda: [driver]), "master")
+
+
+def test_freetds_is_used_only_where_no_certificate_is_to_be_trusted() -> None:
+    """It never validates one: with it a certificate of somebody else would pass in silence."""
+    with pytest.raises(SqlDriverMissing, match="FreeTDS cannot validate certificates"):
+        connection_text("FreeTDS")
+    told = connection_text("FreeTDS", trust_server_certificate=True)
+    assert "SERVER={192.0.2.7};PORT={1433};TDS_Version={7.4};Encryption={require}" in told
+    assert "Encryption={off}" in connection_text("FreeTDS", trust_server_certificate=True, encrypt="no")
+
+
+def test_microsofts_driver_encrypts_and_validates_unless_it_is_told_otherwise() -> None:
+    """And mends no broken session behind our back."""
+    name = "ODBC Driver 18 for SQL Server"
+    told = connection_text(name)
+    assert "SERVER={tcp:192.0.2.7,1433};Encrypt={yes};TrustServerCertificate={no};ConnectRetryCount={0}" in told
+    assert "TrustServerCertificate={yes}" in connection_text(name, trust_server_certificate=True)
+
+
 # Readiness -------------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +396,20 @@ def test_probe_sees_a_restart_through_to_ready(make_bench: Callable[..., Bench])
     told = " | ".join(waited)
     for part in ("nothing listens", "database EngageIP (RECOVERING)", "SQL Server Agent (stopped)", "3 times in a row"):
         assert part in told, told
+
+
+def test_probe_reads_msdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance whose msdb cannot be read is not ready, whatever else it answers."""
+    asked: list[str] = []
+
+    def execute(_: SqlServer, sql: str, **__: Any) -> None:
+        asked.append(sql)
+        raise SqlNotReady("sql01", "msdb is being recovered (922)", "Wait.")
+
+    monkeypatch.setattr(SqlServer, "execute", execute)
+    sample = SqlServer("sql01", "192.0.2.7").probe()
+    assert sample.waiting == "msdb is being recovered (922)"
+    assert ["FROM msdb.dbo.sysjobs" in sql for sql in asked] == [True]
 
 
 def test_probe_tells_a_persisting_refusal_apart(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from model.estate import load_estate
 from tasks.canary import rehearse
 from tasks.run import open_run
 from tests.test_invariants import (
+    assert_armed_while_held,
     assert_nothing_installed_twice,
     assert_promise_1,
     assert_promise_2,
@@ -150,16 +151,14 @@ def start_lab(
     secrets_of_labs: dict[str, str],
     start_lab_process: Callable[..., LabProcess],
 ) -> Iterator[Callable[..., EmbeddedLab]]:
-    """Start a lab: ``start_lab(preset="acme", speed=100, faults=["store.unreachable"])``; flows find its papers.
+    """Start a lab: ``start_lab("farm", 100)``; flows find its papers.
 
     Its hosts have a fresh canary, without which they would not be patched, unless ``rehearsed=False``. Whatever the test
-    is about: at its end promises 1, 2, 3, 7 and 8 must have held in each of its labs.
+    is about: at its end promises 1, 2, 3, 7 and 8 must have held in each of its labs, and switches stood over what was held.
     """
     labs: list[EmbeddedLab] = []
 
-    def start(
-        preset: str = "acme", speed: float = 100, faults: tuple[str, ...] = (), *more: str, rehearsed: bool = True
-    ) -> EmbeddedLab:
+    def start(preset: str = "acme", speed: float = 100, *more: str, rehearsed: bool = True) -> EmbeddedLab:
         folder = tmp_path / f"lab{len(labs)}"
         lab = EmbeddedLab(start_lab_process(folder, "--preset", preset, "--speed", str(speed), *more))
         papers = lab.papers
@@ -182,10 +181,6 @@ def start_lab(
             else:
                 lab.rehearse()
                 take(lab.folder, kept)
-        for fault in faults:
-            name, _, rest = fault.partition(":")
-            on, _, times = rest.partition(":")
-            lab.declare(name, on or "*", int(times) if times not in {"", "always"} else None)
         return lab
 
     yield start
@@ -195,6 +190,7 @@ def start_lab(
         trail, estate = lab.audit(effects_only=False), load_estate(Path(lab.estate).read_bytes(), lab.estate)
         assert_promise_1(trail, estate)
         assert_nothing_installed_twice(trail)
+        assert_armed_while_held(trail, estate)
         if not lab.disorderly:
             assert_promise_2(trail, estate)
             assert_promise_7(trail, estate)

@@ -161,9 +161,26 @@ def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "lab is not empty, and no lab has left it so" in done.stderr
     assert (tmp_path / "mine" / "lab" / "thesis.txt").exists()
-    done = billpatch("lab", "--dir", str(tmp_path / "new"), "--fault", "backup.slow:EngageIP:often")
+    done = billpatch("lab", "--dir", str(tmp_path / "new"), "--fault", "backup.slo on EngageIP")
     assert done.returncode == 1
-    assert "backup.slow:EngageIP:often" in done.stderr
+    assert "there is no fault backup.slo; did you mean backup.slow" in done.stderr
+
+
+def test_a_fault_of_the_command_line_strikes(tmp_path: Path) -> None:
+    """With its subject and its settings, in a lab of that seed; Ctrl-C ends the lab."""
+    command = [sys.executable, "-m", "billpatch", "lab", "--dir", str(tmp_path), "--preset", "single", "--seed", "7"]
+    command += ["--fault", 'billing.run on all01 times 1 with {"seconds": 5000}']
+    lab = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert lab.stdout is not None
+    try:
+        assert any(line.startswith("End it") for line in iter(lab.stdout.readline, "")), lab.communicate()[1]
+        trail = [json.loads(line) for line in (tmp_path / "lab" / "audit.jsonl").read_text().splitlines()]
+        assert [each["host"] for each in trail if each["event"] == "billing.started"] == ["all01"]
+        lab.send_signal(signal.SIGINT)
+        lab.wait(60)
+    finally:
+        lab.terminate()
+        lab.communicate(timeout=60)
 
 
 # Over a lab ----------------------------------------------------------------------------------------------------------

@@ -38,6 +38,19 @@ def order(lab: Any, *events: str) -> list[tuple[str, str]]:
     return [(each["event"], each["host"]) for each in lab.audit(*events, effects_only=False)]
 
 
+def stopped_before(lab: Any, host: str) -> list[list[tuple[str, str]]]:
+    """What was stopped, and where, before each restart of ``host`` was asked for; each since the last that was asked for."""
+    found, since = [], []
+    for each in lab.audit("pool.stop", "service.stop", "host.restart_requested"):
+        if each["event"] != "host.restart_requested":
+            since.append((each["host"], each.get("pool") or each["service"]))
+            continue
+        if each["host"] == host:
+            found.append(since)
+        since = []
+    return found
+
+
 def page(lab: Any, site: str, host: str, *, private: bool = False) -> httpx.Response:
     """What a customer is shown, or the checks."""
     port = {"AdminPortal": 8080, "Portal": 8090}[site] + private
@@ -81,6 +94,10 @@ def test_sql_server_is_ready_before_any_web_server_restarts(
     phases = [event for event, _ in order(lab, "sql.upgrading", "sql.paused", "sql.recovering")]  # 18401, 17142, 922
     assert phases == ["sql.paused", "sql.recovering", "sql.upgrading", "sql.recovering", "sql.paused", "sql.recovering"]
     assert [each["waited_for"] for each in ran.report["restarts"]][-2:] == [["sql01"], ["sql01"]]
+    # Pools hold no connections into a SQL Server that goes, and both its services end before the machine ends them.
+    quiet = [(web, pool) for web in ("web01", "web02") for pool in ("AdminPortal", "Portal")]
+    quiet += [("sql01", "SQLSERVERAGENT"), ("sql01", "MSSQLSERVER")]
+    assert [each[-len(quiet) :] for each in stopped_before(lab, "sql01")] == [quiet, quiet]
 
 
 @pytest.mark.night
@@ -134,6 +151,8 @@ def test_everything_on_one_host(start_lab: Callable[..., Any], run_flow: Callabl
     assert "SQLSERVERAGENT" in dict(starts).values()
     assert lab.host_json("all01", "services.json")["SQLSERVERAGENT"]["status"] == "Running"
     assert page(lab, "AdminPortal", "all01").status_code == page(lab, "Portal", "all01").status_code == 200
+    (stopped,) = stopped_before(lab, "all01")
+    assert [name for _, name in stopped[-4:]] == ["AdminPortal", "Portal", "SQLSERVERAGENT", "MSSQLSERVER"]
 
 
 @pytest.mark.night

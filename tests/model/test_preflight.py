@@ -122,7 +122,17 @@ def test_an_instance_is_refused_by_name(estate: Estate, changed: dict[str, Any],
 
 
 def test_a_database_that_is_not_online_is_refused(estate: Estate) -> None:
-    """It cannot be backed up, and its owner should know before the night."""
-    down = sql().databases[0].model_copy(update={"state": "RESTORING"})
-    (problem,) = sql_problems(estate, "sql01", sql(databases=(down,)))
-    assert problem.startswith("sql01: database EngageIP is RESTORING")
+    """It cannot be backed up, and its owner should know before the night; one that the estate does not name is nobody's."""
+    for state in ("RESTORING", "OFFLINE", "RECOVERING"):
+        down = sql().databases[0].model_copy(update={"state": state})
+        (problem,) = sql_problems(estate, "sql01", sql(databases=(down,)))
+        assert problem.startswith(f"sql01: database EngageIP is {state}")
+        other = down.model_copy(update={"name": "Archive"})
+        assert list(sql_problems(estate, "sql01", sql(databases=(*sql().databases, other)))) == []
+
+
+def test_a_database_snapshot_is_refused(estate: Estate) -> None:
+    """ONLINE as it is, BACKUP takes none."""
+    snapshot = sql().databases[0].model_copy(update={"snapshot": True})
+    (problem,) = sql_problems(estate, "sql01", sql(databases=(snapshot,)))
+    assert problem.startswith("sql01: EngageIP is a database snapshot")

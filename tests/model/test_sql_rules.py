@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from model.sql import statements
 from model.sql.builds import Build, at_least
 from model.sql.quiet import counted, running
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_builds_are_compared_as_numbers() -> None:
@@ -41,7 +44,10 @@ def test_running_work_is_named() -> None:
     """Every kind of work in words that fit a progress line."""
     named = running(
         jobs=[{"name": "nightly rating", "seconds": 12}],
-        maintenance=[{"command": "BACKUP DATABASE", "database_name": "EngageIP", "percent_complete": 41.6}],
+        maintenance=[
+            {"command": "BACKUP DATABASE", "database_name": "EngageIP", "percent_complete": 41.6},
+            {"command": "DBCC TABLE CHECK", "database_name": "Reporting", "percent_complete": 7.2},
+        ],
         transactions=[{"login_name": "engageip", "session_id": 61, "seconds": 300}],
         busy={"billing run": 2},
     )
@@ -49,8 +55,11 @@ def test_running_work_is_named() -> None:
         "billing run (2)",
         "Agent job nightly rating (since 12 s)",
         "BACKUP DATABASE of EngageIP (42 %)",
+        "DBCC TABLE CHECK of Reporting (7 %)",
         "transaction of engageip in session 61 (open for 300 s)",
     )
+    for command in ("BACKUP", "RESTORE", "DBCC"):
+        assert f"r.command LIKE N'{command}%'" in statements.RUNNING_MAINTENANCE
 
 
 @pytest.mark.parametrize(("rows", "count"), [([], 0), ([{"n": None}], 0), ([{"n": 3, "x": 9}], 3), ([{"n": "4"}], 4)])
@@ -70,8 +79,21 @@ def test_statements_are_quoted() -> None:
     assert statements.backup_statement("a]b", r"E:\o'clock.bak") == (
         r"BACKUP DATABASE [a]]b] TO DISK = N'E:\o''clock.bak' WITH COPY_ONLY, CHECKSUM, FORMAT, INIT, STATS = 5"
     )
-    assert "COMPRESSION" in statements.backup_statement("a", "b", compression=True)
+    assert " COMPRESSION" in statements.backup_statement("a", "b", compression=True)
     assert statements.verify_statement("E:\\x.bak") == "RESTORE VERIFYONLY FROM DISK = N'E:\\x.bak' WITH CHECKSUM"
+
+
+def test_a_backup_is_one_plain_file_and_never_of_the_log() -> None:
+    """No tail-log backup, no URL whose key lies in SQL Server, no stripes, no buffers of our own, no compression asked for."""
+    for folder in ("tasks", "flows", "blocks", "model", "powershell"):
+        for path in (PROJECT / folder).rglob("*.p[sy]*"):
+            if path.suffix in {".py", ".ps1"}:
+                text = path.read_text(encoding="utf-8")
+                assert not re.search(r"BACKUP\s+LOG|TO\s+URL|BUFFERCOUNT|MAXTRANSFERSIZE|compression=True", text), path
+    made = statements.backup_statement("EngageIP", r"E:\x.bak")
+    assert made.startswith("BACKUP DATABASE ")
+    assert made.count("DISK = ") == 1
+    assert "COMPRESSION" not in made
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.estate import Window
-from model.window import around, deadline, may_start, opening
+from model.window import around, end, may_start, opening
 
 TORONTO = "America/Toronto"
 NIGHT = Window(start="03:00", hours=4)
@@ -91,11 +91,15 @@ def test_without_a_window_it_is_always_open() -> None:
     assert may_start(None, TORONTO, utc("2026-01-15T12:00"), timedelta(days=9)).allowed
 
 
-def test_a_deadline_is_the_sooner_of_the_two() -> None:
-    at = utc("2026-01-15T11:30")
-    assert deadline(NIGHT, TORONTO, at, timedelta(minutes=10)) == at + timedelta(minutes=10)
-    assert deadline(NIGHT, TORONTO, at, timedelta(hours=2)) == utc("2026-01-15T12:00")
-    assert deadline(None, TORONTO, at, timedelta(hours=2)) == at + timedelta(hours=2)
+def test_the_end_is_that_of_the_window_which_is_open() -> None:
+    """Over midnight too; once it has closed, or where there is none, so many hours from now, and never the next one's end."""
+    two = timedelta(hours=2)
+    assert end(NIGHT, TORONTO, utc("2026-01-15T08:00"), two) == utc("2026-01-15T12:00")
+    assert end(NIGHT, TORONTO, utc("2026-01-15T11:59"), two) == utc("2026-01-15T12:00")
+    assert end(LATE, TORONTO, utc("2026-01-16T06:00"), two) == utc("2026-01-16T07:30")
+    for moment in ("2026-01-15T12:00", "2026-01-15T12:01", "2026-01-15T07:59"):
+        assert end(NIGHT, TORONTO, utc(moment), two) == utc(moment) + two
+    assert end(None, TORONTO, utc("2026-01-15T12:00"), two) == utc("2026-01-15T14:00")
 
 
 def test_a_naive_moment_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.faults import Fault
-from lab.power import show_logon
+from lab.power import power, show_logon
 
 pytestmark = [pytest.mark.lookalike, pytest.mark.telling("Get-RebootState", "Confirm-Boot", "Restart-PatchedHost")]
 
@@ -109,6 +109,21 @@ def test_asking_for_a_restart(hosts: Any, phase: str | None) -> None:
     state = hosts.run("Get-RebootState", {"intent": "run.1.restart"}).agree(*VOLATILE)
     assert state["marker_present"] is True
     assert state["asked"]["intent"] == "run.1.restart"
+
+
+def test_the_intent_is_written_down_before_windows_is_asked(hosts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File and mark are there when shutdown.exe is called: a script that dies right after has left both."""
+    asked, there = power(hosts.lab).shutdown_exe, []
+
+    def shutdown_exe(arguments: list[str]) -> tuple[int, str]:
+        file, registry = hosts.json(f"{ROOT}/restart.json")[1], hosts.json("registry.json")[1]
+        mark = registry["HKLM"]["SOFTWARE"]["EngageIPPatching"].get("Restart", {"@": {}})
+        there.append([file and file["intent"], mark["@"].get("Intent")])
+        return asked(arguments)
+
+    monkeypatch.setattr(power(hosts.lab), "shutdown_exe", shutdown_exe)
+    hosts.run("Restart-PatchedHost", ASK)
+    assert [hosts.json("shutdown.json")[0]["there"], *there] == [["run.1.restart"] * 2] * 2
 
 
 def test_the_request_is_planned_and_names_its_reason(hosts: Any) -> None:

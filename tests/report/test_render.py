@@ -124,7 +124,18 @@ def test_page_and_markdown_tell_every_record(good: Report) -> None:
             "KB5044284 is rejected by name",
         ):
             assert part in text, part
+
+
+def test_the_report_says_what_is_not_in_the_backups(good: Report) -> None:
+    """Nobody finds that out on the day of a restore; in the page, in Markdown, in the document."""
+    for text in (words(good), read(good), " ".join(as_json(good)["not_in_backup"])):
         assert all(line in text for line in NOT_IN_BACKUP)
+        for what in (
+            "Private keys of certificates",
+            "Machine keys",
+            "Logins, SQL Server Agent jobs and linked servers",
+        ):
+            assert what in text
 
 
 def test_what_is_remarked_on_a_whole_backup_is_told(good: Report) -> None:

@@ -8,7 +8,7 @@ from model.estate import Estate
 from model.journal import Journal
 from model.keys import RunKey
 from model.records import BackupRecord, CheckRecord, RunOutcome, UpdateRecord
-from report.summary import NOT_IN_BACKUP, Report
+from report.summary import Report
 
 AT = datetime(2026, 11, 15, 8, 0, tzinfo=UTC)
 FAILED = RunOutcome(verdict="failed", headline="x")
@@ -102,9 +102,3 @@ def test_checks_show_what_needs_a_look_first(estate: Estate, key: RunKey) -> Non
         check("e", "passed"),
     )
     assert [c.name for c in report.checks] == ["d", "c", "b", "a", "e"]
-
-
-def test_the_report_says_what_is_not_in_the_backups() -> None:
-    """Private keys and machine keys: nobody finds that out on the day of a restore."""
-    assert any("Private keys" in line for line in NOT_IN_BACKUP)
-    assert any("Machine keys" in line for line in NOT_IN_BACKUP)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+import struct
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pyodbc
 import pytest
+
+from lab.clock import Clock
+from lab.sql import wire
+from lab.sql.server import Connection
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def test_driver_logs_in_under_tls(machine: Any) -> None:
@@ -111,3 +121,59 @@ def test_no_password_is_written_down(machine: Any) -> None:
     assert "PRINT N'***'" in written
     assert machine.password not in written
     assert quoted not in written
+
+
+class Line:
+    """A server's connection whose client is this test, logged in by hand with packets of 8000 bytes."""
+
+    def __init__(self) -> None:
+        ours, self.client = socket.socketpair()
+        self.wire = wire.Wire(ours)
+        host = SimpleNamespace(clock=Clock(speed=100))
+        doors = SimpleNamespace(admit=lambda *_, **__: self.session)
+        instance: Any = SimpleNamespace(host=host, doors=doors, server_name="SQL01", build_numbers=(15, 0, 4355))
+        self.session: Any = SimpleNamespace(spid=51, database="master", instance=instance)
+        self.connection = Connection(instance, self.wire, cast("ssl.SSLContext", None))
+
+    def log_in(self) -> None:
+        fields = 9 * struct.pack("<HH", 36, 0)
+        self.connection._login7(struct.pack("<III", 0, 0x74000004, 8000).ljust(36, b"\0") + fields)
+        self.connection._session = self.session
+
+    def packets(self) -> list[bytes]:
+        """What the client was sent since the last look."""
+        data, found = self.client.recv(1 << 20), []
+        while data:
+            (length,) = struct.unpack_from(">H", data, 2)
+            found.append(data[:length])
+            data = data[length:]
+        return found
+
+
+def test_packets_are_of_4096_bytes_until_the_login_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asks for 8000, and is told so; what it is sent before it has read that is cut as it was."""
+    line = Line()
+    line.wire.send(wire.REPLY, bytes(9000))
+    assert [len(packet) for packet in line.packets()] == [4096, 4096, 832]
+    send = line.wire.send
+
+    def and_more(kind: int, data: bytes) -> None:
+        assert data[0] == 0xE3  # ENVCHANGE
+        send(kind, data + bytes(9000))
+
+    monkeypatch.setattr(line.wire, "send", and_more)
+    line.log_in()
+    assert {len(packet) for packet in line.packets()[:-1]} == {4096}
+    send(wire.REPLY, bytes(9000))
+    assert [len(packet) for packet in line.packets()] == [8000, 1016]
+
+
+def test_attention_is_answered_by_a_done_of_its_own() -> None:
+    """0x20 (DONE_ATTN) in a message that ends: without it a client that has cancelled waits for ever."""
+    line = Line()
+    line.log_in()
+    line.packets()
+    line.connection._answer(wire.ATTENTION, b"")
+    (packet,) = line.packets()
+    assert (packet[0], packet[1] & 1) == (wire.REPLY, 1)
+    assert packet[8:] == bytes([0xFD, 0x20, 0x00]).ljust(13, b"\0")

@@ -80,6 +80,14 @@ function icacls.exe {
     $global:LASTEXITCODE = 0
 }
 
+function Get-RestartIntent {
+    # What would be left of a restart's intent if the script died now: in the file, and in the key that a boot removes.
+    $key = Get-ItemProperty -LiteralPath 'HKLM:\SOFTWARE\EngageIPPatching\Restart' -ErrorAction SilentlyContinue
+    $file = 'C:\ProgramData\EngageIPPatching\restart.json'
+    if (Test-Path -LiteralPath $file) { (Get-Content -LiteralPath $file -Raw -Encoding UTF8 | ConvertFrom-Json).intent } else { '' }
+    if ($null -ne $key) { Get-StubValue -State $key -Name 'Intent' } else { '' }
+}
+
 function shutdown.exe {
     $state = Read-StubState -Name 'shutdown.json'
     $phase = Get-StubValue -State $state -Name 'phase'
@@ -97,5 +105,5 @@ function shutdown.exe {
         'A system shutdown has already been scheduled.(1190)'
         $global:LASTEXITCODE = 1190
     }
-    else { Write-StubState -Name 'shutdown.json' -Value ([ordered]@{ phase = 'scheduled' }) }
+    else { Write-StubState -Name 'shutdown.json' -Value ([ordered]@{ phase = 'scheduled'; there = @(Get-RestartIntent) }) }
 }
