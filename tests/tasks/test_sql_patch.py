@@ -299,7 +299,7 @@ WRONG = (
 AWAY = ("store.unreachable", {}, "cannot be fetched: The network path was not found. Can sql01 reach it, and may")
 
 
-@pytest.mark.parametrize(("fault", "settings", "words"), (*WRONG, AWAY))
+@pytest.mark.parametrize(("fault", "settings", "words"), [*WRONG, AWAY])
 def test_a_wrong_package_is_found_before_anything_is_stopped(
     bench: Callable[..., Bench], fault: str, settings: dict[str, Any], words: str
 ) -> None:
