@@ -119,7 +119,9 @@ def look(run: Run, *, prove: bool = False) -> None:
     facts, unanswered = gather(hosts)
     canaries = [(canary.prove if prove else canary.must_be_fresh).submit(run, each) for each in facts]
     instances, sql_unanswered = gather(sql)
-    _, others = gather([*stores, *sites, *nodes, *canaries])
+    # Of a host that refuses our password nothing more is asked: every try counts towards locking the account.
+    ways = [preflight.look_at_way.submit(run, *way) for way in preflight.ways(run, facts, instances)]
+    _, others = gather([*stores, *sites, *nodes, *ways, *canaries])
     preflight.judge(run, facts, instances, [*unanswered, *sql_unanswered, *others])
     if run.estate.snapshots():
         settle("preflight", [snapshots.remind.submit(run, strict=prove)])

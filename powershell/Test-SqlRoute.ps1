@@ -5,6 +5,8 @@ Whether this host reaches a SQL Server by a name: the name is looked up here, an
 .DESCRIPTION
 Touches nothing and logs in nowhere: that would take the application's own password. It sends the PRELOGIN that every
 login begins with, and reads the type of the answer.
+.PARAMETER tls_first
+The server may speak TLS from the first byte, and then answers nothing else: that it takes the connection counts.
 .OUTPUTS
 server, port, addresses, reached (the answer was a PRELOGIN's), error: null, the name of a socket error (HostNotFound,
 ConnectionRefused, TimedOut, ...), "Silent" (connected, no answer in time) or "NotSqlServer" (it answered something else).
@@ -13,6 +15,7 @@ ConnectionRefused, TimedOut, ...), "Silent" (connected, no answer in time) or "N
 param(
     [Parameter(Mandatory = $true)][string]$server,
     [Parameter(Mandatory = $true)][int]$port,
+    [bool]$tls_first = $false,
     [int]$timeout_seconds = 10
 )
 Set-StrictMode -Version 2.0
@@ -28,6 +31,10 @@ try {
         return $answer
     }
     $client.EndConnect($pending)
+    if ($tls_first) {
+        $answer.reached = $true
+        return $answer
+    }
     $stream = $client.GetStream()
     $stream.ReadTimeout = 1000 * $timeout_seconds
     # Type 0x12, last packet, 26 bytes; options VERSION at 11 (6 bytes), ENCRYPTION at 17 (1 byte: off), end; their values.

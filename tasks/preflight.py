@@ -19,6 +19,7 @@ from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import setup_facts
 from tasks.step import step
+from tasks.web_readiness import askers, missing_way, no_way
 
 
 @step("look at host {host}")
@@ -64,6 +65,21 @@ def look_at_site(run: Run, site: str, node: str) -> None:
         raise Stopped.because("preflight", f"{site} on {node}: {why} Or correct its check_url in the estate file.")
 
 
+@step("look how {host} reaches {sql}")
+def look_at_way(run: Run, host: str, sql: str) -> None:
+    """That a web server reaches SQL Server by the application's own name: after the restart it must, or the night fails."""
+    try:
+        lacks = missing_way(run, host, sql)
+    except HostError:
+        return  # which is told by look_at_host
+    if not lacks:
+        return
+    if _is_quiet(run, host) or _is_quiet(run, sql):
+        tell("preflight", sql, f"was left so by an unfinished run, and waits for {lacks}")
+    else:
+        raise Stopped.because("preflight", f"{sql}: SQL Server waits for {lacks}. {no_way(sql)}")
+
+
 def _is_quiet(run: Run, host: str) -> bool:
     try:
         quiesce = run.hosts[host].run("Get-QuiesceState")["quiesce"]
@@ -75,6 +91,12 @@ def _is_quiet(run: Run, host: str) -> bool:
 def site_nodes(run: Run) -> list[tuple[str, str]]:
     """Every site with each of its nodes."""
     return [(site.name, node) for site in run.estate.engageip.sites for node in run.estate.nodes_of(site.name)]
+
+
+def ways(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]]) -> list[tuple[str, str]]:
+    """Every web server with each SQL Server that it asks, where both have answered."""
+    answered = {facts.host for facts in hosts}
+    return [(host, sql) for sql, _ in instances for host in askers(run.estate, sql) if host in answered]
 
 
 def judge(run: Run, hosts: list[HostFacts], instances: list[tuple[str, SqlFacts]], unanswered: list[Problem]) -> None:

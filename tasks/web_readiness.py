@@ -141,33 +141,43 @@ def await_routes(run: Run, sql: str, deadline: float, *, stop: threading.Event |
     password. A web server that does not answer is told, and proves itself after its own restart. Raises Stopped.
     """
     until = min(deadline, time.monotonic() + ROUTE.total_seconds())
-    instance = run.estate.sql[sql]
-    server = instance.known_as or run.estate.hosts[sql].address
     for host in askers(run.estate, sql):
         said = ""
         while host not in run.lost:
             try:
-                answer = run.hosts[host].run("Test-SqlRoute", server=server, port=instance.port)
+                missing = missing_way(run, host, sql)
             except HostError as error:
                 if not error.retryable:
                     raise
                 tell("readiness", host, f"its way to {sql} could not be tried ({error.cause})")
                 break
-            if answer["reached"]:
+            if not missing:
                 break
-            now = f"{host} to reach it as {server} on port {instance.port} ({answer['error']})"
-            if now != said:
-                said = now
+            if missing != said:
+                said = missing
                 tell("readiness", sql, f"waiting for {said}")
             if run.sql[sql].probe().waiting:  # it has gone again: what the way needs of time begins when it is back
                 until = min(deadline, time.monotonic() + ROUTE.total_seconds())
             if time.monotonic() > until:
                 raise Stopped.because(
                     "readiness",
-                    f"{sql}: SQL Server is ready, and still waits for {said}. Look at DNS and the firewalls of both, "
-                    f"or correct sql.{sql}.known_as.",
+                    f"{sql}: SQL Server is ready, and still waits for {said}. {no_way(sql)}",
                 )
             _pause(run, sql, said, stop)
+
+
+def missing_way(run: Run, host: str, sql: str) -> str:
+    """What of the way from a web server to the SQL Server of a host is missing; empty where it is there."""
+    instance = run.estate.sql[sql]
+    server = instance.known_as or run.estate.hosts[sql].address
+    strict = run.credentials[instance.credentials].encrypt == "strict"
+    answer = run.hosts[host].run("Test-SqlRoute", server=server, port=instance.port, tls_first=strict)
+    return "" if answer["reached"] else f"{host} to reach it as {server} on port {instance.port} ({answer['error']})"
+
+
+def no_way(sql: str) -> str:
+    """What to do about it."""
+    return f"Look at DNS and the firewalls of both, or correct sql.{sql}.known_as."
 
 
 def _pause(run: Run, host: str, said: str, stop: threading.Event | None) -> None:

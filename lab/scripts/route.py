@@ -34,6 +34,9 @@ def test_sql_route(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         return answer | {"error": "TimedOut"}
     except OSError:
         return answer | {"error": "ConnectionRefused"}
+    if parameters.get("tls_first"):
+        connection.close()
+        return answer | {"reached": True}
     return answer | _asked(connection)
 
 

@@ -58,7 +58,7 @@ CASES = (
     Case("sql.slow_start", "sql01", settings={"seconds": 200}),
     Case("power.slow_boot", "web01", settings={"seconds": 300}),
     Case("power.servicing", "sql01", settings={"seconds": 120}),
-    Case("sql.no_route", "web01", times=3),
+    Case("sql.no_route", "web01", times=3, when="host.boot"),
     Case("task.queued", "web01", times=3, settings={"seconds": 100}),
     Case("update.forgets", "sql01"),
     Case("winrm.drop", "sql01", times=3, settings={"action": "Receive"}),

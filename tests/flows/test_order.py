@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -390,10 +391,17 @@ def test_services_only_where_windows_asks_for_nothing(
     estate = edited(
         lab, restart={"policy": "services-only"}, updates={"kb_reject": ["KB5044284", "KB5034127", "KB5033904"]}
     )
-    lab.declare("sql.no_route", "web01", times=2, error="TimedOut")
+
+    def lose_the_way() -> None:
+        lab.until(lambda: lab.audit("sqlpatch.start"), "a patch")
+        lab.declare("sql.no_route", "web01", times=2, error="TimedOut")
+
     told: list[str] = []
     unsubscribe = subscribe(lambda progress: told.append(f"{progress.subject}: {progress.message}"))
+    loses = threading.Thread(target=lose_the_way)
+    loses.start()
     ran = run_flow(patch_estate, estate=estate, change="CHG1")
+    loses.join()
     unsubscribe()
     assert ran.type == "COMPLETED", ran.message
     assert order(lab, "host.shutdown") == []

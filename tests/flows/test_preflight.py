@@ -116,16 +116,19 @@ def test_what_could_disturb_the_night_is_named_beforehand(refused: Refused, run_
 
 @pytest.mark.slow
 def test_what_is_missing_is_refused_by_name(refused: Refused) -> None:
-    """A service, a database, a check URL that nobody answers, a site that answers errors: one message names them all."""
+    """A service, a database, a check URL that nobody answers, a site that answers errors, a way: one message names them all."""
     refused.edit("- EngageIP Job Service", "- EngageIP Jobs Service")
     refused.edit("- Reporting", "- Reportng")
     refused.edit(":8081/AdminPortal", ":8099/AdminPortal")
     refused.lab.declare("web.error", "Portal", status=500)
+    refused.lab.declare("sql.no_route", "web01", error="HostNotFound")
     correct = "Or correct its check_url in the estate file."
-    address = refused.lab.state()["hosts"]["web01"]["address"]
+    way = "Look at DNS and the firewalls of both, or correct sql.sql01.known_as."
+    address, sql = (refused.lab.state()["hosts"][host]["address"] for host in ("web01", "sql01"))
     assert refused.problems() == [
         f"AdminPortal on web01: http://{address}:8099/AdminPortal: Connection refused. Is the site started, and the port open? {correct}",
         f"Portal on web01: http://{address}:8091/Portal answers 500: Fault of the lab: HTTP 500. Mend it before patching. {correct}",
+        f"sql01: SQL Server waits for web01 to reach it as {sql} on port 1433 (HostNotFound). {way}",
         "web01: has no service 'EngageIP Jobs Service'. Correct its name in the estate file (Get-Service shows the names).",
         "sql01: has no database Reportng; did you mean 'Reporting'? Correct sql.sql01.databases in the estate file.",
     ]

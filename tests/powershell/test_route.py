@@ -62,6 +62,14 @@ def test_what_answers(twin: Callable[..., Any], answer: bytes | None, error: str
     assert len(set(asked)) == (0 if answer is None else 1)  # both send the same PRELOGIN
 
 
+def test_a_server_that_speaks_tls_from_the_first_byte(twin: Callable[..., Any]) -> None:
+    """It answers no PRELOGIN in clear: that it takes the connection is what can be asked."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        parameters = {"server": "127.0.0.1", "port": server.getsockname()[1], "tls_first": True}
+        told = twin().run("Test-SqlRoute", parameters).agree()
+    assert (told["reached"], told["error"]) == (True, None)
+
+
 def test_what_does_not_answer(twin: Callable[..., Any]) -> None:
     """A name that nobody knows, and a port that nobody listens on."""
     hosts = twin()
