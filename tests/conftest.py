@@ -191,7 +191,16 @@ def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Pa
     servers: list[subprocess.Popen[bytes]] = []
 
     def start(home: Path) -> str:
-        port = free_port()
+        # What was free a second ago may be somebody else's by now.
+        for _ in range(3):
+            url, said = try_to_start(home, free_port())
+            if url:
+                return url
+            if "already in use" not in said:
+                break
+        pytest.fail(f"the Prefect server did not start: {said}")
+
+    def try_to_start(home: Path, port: int) -> tuple[str, str]:
         environment = os.environ | {"PREFECT_HOME": str(prefect_home(home)), "PREFECT_API_URL": ""}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         if shutil.which("setpriv"):  # a worker that is ended by Ctrl-C takes its server with it
@@ -209,8 +218,8 @@ def start_prefect(prefect_home: Callable[[Path], Path]) -> Iterator[Callable[[Pa
             except httpx.HTTPError:
                 time.sleep(0.1)
             else:
-                return url
-        pytest.fail(f"the Prefect server did not start: {(home / 'server.log').read_text()[-2000:]}")
+                return url, ""
+        return "", (home / "server.log").read_text()[-2000:]
 
     yield start
     for server in servers:
