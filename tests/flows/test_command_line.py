@@ -123,13 +123,17 @@ def test_faults_are_data_for_a_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
 def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path) -> None:
-    """With the estates that are known, or with what is to be set."""
+    """With the estates that are known."""
     (tmp_path / "acme-billing.yaml").touch()
     known = billpatch(command, "acme", environment={"PREFECT_API_URL": "", "BILLPATCH_ESTATES": str(tmp_path)})
     assert (known.returncode, known.stdout) == (2, "")
     assert "there is no file acme.yaml" in known.stderr
     assert "estates there: acme-billing" in known.stderr
-    nowhere = billpatch(command, "acme", environment={"PREFECT_API_URL": "", "BILLPATCH_ESTATES": ""})
+
+
+def test_where_no_estate_is_known_it_is_told_what_to_set() -> None:
+    """A file, a folder, or Prefect's API."""
+    nowhere = billpatch("check", "acme", environment={"PREFECT_API_URL": "", "BILLPATCH_ESTATES": ""})
     assert nowhere.returncode == 2
     assert "BILLPATCH_ESTATES names no folder, and no Prefect API is set" in nowhere.stderr
 
