@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import certifi
 import httpx
 import kdc
 import pytest
@@ -47,7 +48,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_configure(config: pytest.Config) -> None:
     """At its end every session checks the T-SQL that it has sent; its workers draw the same nights, past midnight too."""
     os.environ.setdefault("BILLPATCH_SEED", time.strftime("%Y%m%d"))
+    trust_one_authority(config)
     config.pluginmanager.register(TsqlCheck(SHARED / "tools" / "sqlcheck"), "tsql-check")
+
+
+def trust_one_authority(config: pytest.Config) -> None:
+    """Let HTTP clients read one certificate instead of a hundred and fifty: a night makes dozens of them, and all is loopback.
+
+    It is one that signs nothing here: whom a test trusts it says itself.
+    """
+    assert config.cache is not None
+    one = config.cache.mkdir("certificates") / "one.pem"
+    if not one.exists():
+        first, end, _ = Path(certifi.where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----")
+        mine = one.with_suffix(f".{os.getpid()}")
+        mine.write_text(first + end + "\n", encoding="utf-8")
+        mine.replace(one)
+    os.environ["SSL_CERT_FILE"] = str(one)
 
 
 @pytest.hookimpl(trylast=True)
