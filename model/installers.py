@@ -104,7 +104,7 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
     """What became of a package that was run.
 
     The version decides. Before a restart that the installer asked for, a version that is not there yet proves nothing:
-    it is asked for again afterwards. What is not for its host, and says so, is no failure.
+    it is asked for again afterwards, unless a part of it still runs. What is not for its host, and says so, is no failure.
     """
     meaning = None if ran.code is None else package_meaning(package, ran.code)
     asks = meaning is not None and meaning.do in {"done-reboot", "done-rebooting"}
@@ -124,10 +124,10 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
             remark = "it asks for a restart, and restart: never says no"
         result: Result = "reboot-pending" if asks else "installed"
         return Judgement(result, restart, remark, proof(package, ran.found), code, rebooting)
-    if asks and restart:
+    over = not ran.running and ran.trouble is None
+    if over and asks and restart:
         return Judgement("reboot-pending", restart=True, restarting=rebooting)
     remark = f"{_said(ran, meaning)}, and {state(package, ran.found)}"
-    over = not ran.running and ran.trouble is None
     if over and meaning is not None and meaning.do == "not-needed" and _may_be_needless(package, meaning.code):
         return Judgement("not-needed", restart=False, remark=remark, code=code)
     return Judgement("failed", restart=False, remark=f"{remark}{_log(ran)}", code=code)

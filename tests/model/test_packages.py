@@ -195,6 +195,9 @@ def test_what_still_runs_is_judged_by_the_version() -> None:
     """Past the deadline nothing was killed: it is in, or it is not."""
     running = Ran(None, "4.2.0", running=({"name": "setup.tmp"},))
     assert judged_package(exe(), running).result == "installed"
+    # A restart would cut its child, whatever the parent has asked for.
+    asks = judged_package(exe(), Ran(3010, None, running=({"name": "setup.tmp"},)))
+    assert (asks.result, asks.restart) == ("failed", False)
     late = judged_package(exe(), Ran(0, None, running=({"name": "setup.tmp"},)))
     assert (late.result, "setup.tmp still ran, and was left alone" in (late.remark or "")) == ("failed", True)
 
