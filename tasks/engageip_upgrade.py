@@ -79,6 +79,7 @@ def begin(run: Run, package: EngageIPUpgrade) -> Begun:
         return Begun(upgrade, packages.write(run, package, started, _waiting(restart=False)))
     judged = packages.carry_out(run, package, started)
     if judged.result == "failed":
+        packages.write(run, package, started, judged)
         raise Stopped.because("upgrade", f"{package.on}: {package.name} failed: {judged.remark}.")
     return Begun(upgrade, packages.write(run, package, started, _waiting(restart=judged.restart)))
 

@@ -125,17 +125,13 @@ def _left_alone(run: Run, package: FileBorne, why: str) -> str:
     )
 
 
-def must_have_ended(run: Run, package: FileBorne, ran: Ran, judged: Judgement) -> None:
-    """Raise Stopped where the installer still runs and has not brought its version, once its host knows of it.
-
-    What still runs with the version there is no installer any more: many start their program at their end.
-    """
-    if ran.running and judged.result == "failed":
-        left = {"name": package.name, "processes": [dict(each) for each in ran.running]}
-        run.hosts[package.on].run(
-            "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={LEFT_RUNNING: left}
-        )
-        raise Stopped.because("install", _left_alone(run, package, judged.remark or ""))
+def _leave_running(run: Run, package: FileBorne, ran: Ran, why: str) -> Stopped:
+    """Have the host of an installer that has not ended know of it; what to say of it."""
+    left = {"name": package.name, "processes": [dict(each) for each in ran.running]}
+    run.hosts[package.on].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={LEFT_RUNNING: left}
+    )
+    return Stopped.because("install", _left_alone(run, package, why))
 
 
 def install_package(run: Run, package: FileBorne) -> UpdateRecord:
@@ -159,8 +155,8 @@ def install_package(run: Run, package: FileBorne) -> UpdateRecord:
 def carry_out(run: Run, package: FileBorne, started: datetime) -> Judgement:
     """Run a package with its services stopped, and say what became of it.
 
-    Raises, once that is written down, JobFailed where its file is not what was approved, and Stopped where its installer
-    still runs; Stopped where its services do not stop.
+    Raises JobFailed where its file is not what was approved, and Stopped where its installer still runs, both once that is
+    written down; Stopped where its services do not stop.
     """
     try:
         with _services_stopped(run, package):
@@ -171,9 +167,10 @@ def carry_out(run: Run, package: FileBorne, started: datetime) -> Judgement:
                 write(run, package, started, Judgement("unknown", restart=False, remark=why))
                 raise Stopped.because("install", _left_alone(run, package, why)) from None
             judged = judged_package(package, ran)
-            if judged.result == "failed":
+            # What still runs with the version there is no installer any more: many start their program at their end.
+            if ran.running and judged.result == "failed":
                 write(run, package, started, judged)
-            must_have_ended(run, package, ran, judged)
+                raise _leave_running(run, package, ran, judged.remark or "")
     except JobFailed as failed:
         write(run, package, started, Judgement("failed", restart=False, remark=failed.message))
         raise
@@ -193,13 +190,16 @@ def _services_stopped(run: Run, package: FileBorne) -> Iterator[None]:
     Where an earlier start of this run has come to the end of the installer, it may only have left them stopped.
     """
     names = list(package.services_to_stop)
+    stopped = False
     try:
         if names and not is_over(run, ROUND, package_job(package)):
             names = _stop_services(run, package, names)
+        stopped = True
         yield
     except Stopped:
-        # What installs may still be at work on their files: they are for bring_back.
-        names = []
+        if stopped:
+            # What installs may still be at work on their files: they are for bring_back.
+            names = []
         raise
     finally:
         if names:

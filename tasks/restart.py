@@ -143,6 +143,7 @@ def _services_suffice(run: Run, host: str, intent: str) -> bool:
 
 def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None:
     """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services are stopped already."""
+    _must_cut_nothing(run, host)
     _note_restart(run, host, intent)
     _await_needed(run, host)
     before = readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
@@ -241,6 +242,7 @@ def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdic
 
 def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     """Stop SQL Server cleanly, and ask Windows to restart; a request that was cut off counts as asked."""
+    _must_cut_nothing(run, host)
     _note_restart(run, host, intent)
     _await_needed(run, host)
     going.before = going.before or readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
@@ -265,8 +267,8 @@ def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     tell("restart", host, "restarting")
 
 
-def _note_restart(run: Run, host: str, intent: str) -> None:
-    """From here on bring_back must prove that everything works, whoever calls it; Stopped where an installer would be cut."""
+def _must_cut_nothing(run: Run, host: str) -> None:
+    """Raise Stopped where something still installs on the host."""
     going = still_installing(run, host, _quiesce(run, host))
     if going:
         raise Stopped.because(
@@ -274,6 +276,10 @@ def _note_restart(run: Run, host: str, intent: str) -> None:
             f"{host}: not restarted, for {going} still goes on there. Look at it; once it has ended, run: billpatch recover "
             f"{run.called}",
         )
+
+
+def _note_restart(run: Run, host: str, intent: str) -> None:
+    """From here on bring_back must prove that everything works, whoever calls it."""
     run.hosts[host].run(
         "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={RESTARTING: {"intent": intent}}
     )

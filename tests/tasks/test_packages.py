@@ -307,6 +307,21 @@ def test_services_are_stopped_first_and_run_afterwards(bench: Bench) -> None:
     assert json.loads(services.read_text())["Acme Agent"]["status"] == "Running"
 
 
+def test_what_was_stopped_for_a_package_that_is_not_begun_runs_again(
+    bench: Bench, counted: Callable[[], tuple[int, int]]
+) -> None:
+    """One of its services does not stop: the others are started again at once."""
+    services = bench.folder / "hosts" / "web01" / "services.json"
+    bench.declare("service.stuck", "LanmanServer", times=None)
+    package = bench.package(services_to_stop=("Acme Agent", "LanmanServer"))
+    begun = max((each["n"] for each in bench.trail("service.stop")), default=0)
+    with bench.run() as run, pytest.raises(Stopped, match=r"was not begun: LanmanServer is"):
+        install_package(run, package)
+    assert any(each["n"] > begun and each["service"] == "Acme Agent" for each in bench.trail("service.stop"))
+    assert json.loads(services.read_text())["Acme Agent"]["status"] == "Running"
+    assert counted() == (0, 0)
+
+
 def test_a_host_that_goes_down_under_an_installer(bench: Bench, counted: Callable[[], tuple[int, int]]) -> None:
     """Nobody knows how it ended: the version is asked for once the host is back, and the same run starts nothing again."""
     package = bench.package("viewer", after=())
