@@ -19,6 +19,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from echo_job import ship
 
 from lab.audit import Audit
 from lab.clock import Clock
@@ -360,6 +361,12 @@ def blur(value: Any, volatile: tuple[str, ...] | set[str]) -> Any:
 
 def _kind(value: Any) -> str | None:
     return None if value is None else type(value).__name__
+
+
+@pytest.fixture
+def echo_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job named Write-Echo, shipped for the length of a test."""
+    ship(tmp_path / "shipped", monkeypatch)
 
 
 @pytest.fixture(scope="session")

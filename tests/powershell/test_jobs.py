@@ -3,91 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import shutil
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-import lab.launcher
-import lab.scripts
-from lab.faults import Fault
-from lab.shipped import Shipped
+from echo_job import ECHO, ID, POWERSHELL, ROOT, TASK, order, until
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob", "Remove-StagedPackage"),
+    pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob"),
+    pytest.mark.usefixtures("echo_is_shipped"),
 ]
 
-ROOT = "C/ProgramData/EngageIPPatching"
-ID = "run.1.echo.x"
 FOLDER = r"C:\ProgramData\EngageIPPatching\jobs" + f"\\{ID}"
 OURS_ALONE = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
 PLAIN_USER = "S-1-5-21-1004336348-1177238915-682003330-1001"
-TASK = "\\EngageIPPatching\\"
 VOLATILE = ("created", "started", "ended", "boot", "boot_id", "at", "line")
-POWERSHELL = Path(__file__).resolve().parent.parent.parent / "powershell"
-
-# A job of the test's own, so that these tests are about jobs and not about one job.
-ECHO = r"""#Requires -Version 5.1
-[CmdletBinding()]
-param(
-    [Parameter(Mandatory = $true)][string]$text,
-    [int]$seconds = 0,
-    [string]$fail = '',
-    $secrets = $null
-)
-Set-StrictMode -Version 2.0
-$ErrorActionPreference = 'Stop'
-
-Write-JobProgress -Percent 10 -Message "has begun: $text"
-# Real seconds in both tellings, whatever the speed.
-$watch = [Diagnostics.Stopwatch]::StartNew()
-while ($watch.Elapsed.TotalSeconds -lt $seconds) { [Threading.Thread]::Sleep(50) }
-if ($fail) { throw (New-Failure -Id 'Asked' -Message $fail) }
-$names = @()
-$lengths = @()
-if ($null -ne $secrets) {
-    $names = @($secrets.Keys | Sort-Object)
-    $lengths = @($names | ForEach-Object { $secrets[$_].Length })
-}
-Write-JobProgress -Percent 100 -Message 'is done'
-[ordered]@{ text = $text; names = $names; lengths = $lengths }
-"""
-
-
-def _echo(_host: Any, parameters: Any, given: Any, progress: Any, stop: Any) -> dict[str, Any]:
-    progress(10, f"has begun: {parameters['text']}")
-    if stop.wait(parameters.get("seconds", 0)):
-        raise lab.scripts.JobCut
-    if parameters.get("fail"):
-        raise lab.scripts.ScriptFailure(parameters["fail"], "Asked")
-    names = sorted(given)
-    progress(100, "is done")
-    # Characters are counted as .NET counts them.
-    lengths = [len(given[name].encode("utf-16-le")) // 2 for name in names]
-    return {"text": parameters["text"], "names": names, "lengths": lengths}
-
-
-@pytest.fixture(autouse=True)
-def _echo_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job named Write-Echo, shipped for the length of a test."""
-    (tmp_path / "shipped" / "jobs").mkdir(parents=True)
-    (tmp_path / "shipped" / "Invoke-Bootstrap.ps1").write_text((POWERSHELL / "Invoke-Bootstrap.ps1").read_text())
-    (tmp_path / "shipped" / "jobs" / "Write-Echo.ps1").write_text(ECHO)
-    monkeypatch.setitem(lab.scripts.JOBS, "Write-Echo", _echo)
-    monkeypatch.setattr(lab.launcher, "SHIPPED", Shipped(tmp_path / "shipped"))
-
-
-def order(job_document: Any, **parameters: Any) -> dict[str, Any]:
-    """Start-PatchJob's parameters for the echo job."""
-    given: dict[str, Any] = job_document("run.1.echo.x", "Write-Echo", {"text": "hällo ‹&€"} | parameters, text=ECHO)
-    return given
 
 
 def test_a_job_runs_to_its_end(twin: Callable[..., Any], job_document: Any) -> None:
@@ -321,11 +254,11 @@ def test_a_boot_cuts_a_job(twin: Callable[..., Any], job_document: Any, engine: 
     """A job under a boot stays 'running' with the boot it ran in; its task has ended with 267014; nobody starts it anew."""
     hosts = twin()
     hosts.run("Start-PatchJob", order(job_document, seconds=30))
-    _until(lambda: all((j or {}).get("state") == "running" for j in hosts.json(f"{ROOT}/jobs/run.1.echo.x/job.json")))
-    _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.x/progress.json")))
+    until(lambda: all((j or {}).get("state") == "running" for j in hosts.json(f"{ROOT}/jobs/run.1.echo.x/job.json")))
+    until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.x/progress.json")))
     engine.boot(hosts.engine)
     hosts.lab.restart(1)
-    _until(lambda: '"host.boot"' in hosts.lab.audit.path.read_text())
+    until(lambda: '"host.boot"' in hosts.lab.audit.path.read_text())
     facts = hosts.wait("run.1.echo.x").agree(*VOLATILE)
     assert (facts["job"]["state"], facts["task_state"], facts["task_result"]) == ("running", "Ready", 267014)
     assert facts["boot_id"] is None
@@ -343,7 +276,7 @@ def test_stopping(twin: Callable[..., Any], job_document: Any, phase: str) -> No
         hosts.run("Start-PatchJob", order(job_document, seconds=30 if phase == "running" else 0))
         if phase == "ended":
             hosts.wait("run.1.echo.x")
-        _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.x/progress.json")))
+        until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.x/progress.json")))
     answer = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True}).agree(*VOLATILE)
     assert answer["stopped"] is (phase == "running")
     if phase == "running":
@@ -359,7 +292,7 @@ def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document:
     """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
     hosts = twin()
     hosts.run("Start-PatchJob", order(job_document, seconds=600))
-    _until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
     answer = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
     assert (answer["stopped"], answer["job"]["job"]["state"], answer["job"]["task_state"]) == (
         False,
@@ -408,7 +341,7 @@ def test_a_stopped_job_is_begun_anew(twin: Callable[..., Any], job_document: Any
     """Only what may safely be done again is stopped; so the next run of the same key is not stuck with its end."""
     hosts = twin()
     hosts.run("Start-PatchJob", order(job_document, seconds=30))
-    _until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
     hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
     anew = hosts.run("Start-PatchJob", order(job_document))
     for side in (anew.engine["value"], anew.lab["value"]):
@@ -511,7 +444,7 @@ def test_removing(twin: Callable[..., Any], job_document: Any) -> None:
     hosts.wait(ID)
     running = job_document("run.1.echo.y", "Write-Echo", {"text": "y", "seconds": 30}, text=ECHO)
     hosts.run("Start-PatchJob", running)
-    _until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.y/progress.json")))
+    until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.y/progress.json")))
     foreign = FOLDER.replace(ID, "foreign")
     hosts.put(f"{ROOT}/jobs/foreign/job.json", "{}")
     hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER}}))
@@ -532,76 +465,6 @@ def test_an_overtaken_run_removes_nothing(twin: Callable[..., Any]) -> None:
     hosts = twin()
     hosts.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
     assert hosts.run("Remove-PatchJob", {"ids": ["a"], "fence": 2}).agree("line")["id"] == "FenceTooLow"
-
-
-STAGING = f"{ROOT}/staging"
-OLD, YOUNG, EMPTY = (f"packages/{letter * 64}" for letter in "abc")
-UNPACKED = f"sql-{'d' * 16}"
-
-
-@pytest.fixture
-def staged(twin: Callable[..., Any]) -> Any:
-    """A host with packages that were fetched, of which some nobody has run for 100 days; and with things of others."""
-    hosts = twin()
-    hosts.state("acl.json", lambda acl: acl.update({r"C:\ProgramData\EngageIPPatching": OURS_ALONE}))
-    ages = {OLD: 100, YOUNG: 80, EMPTY: 100, UNPACKED: 100, "packages/of-ours": 100, "updates": 100}
-    for name in ages:
-        hosts.put(f"{STAGING}/{name}/x/agent.msi", "MZ")
-    for side in (hosts.engine, hosts.lab.folder):
-        shutil.rmtree(side / STAGING / EMPTY / "x")
-        for name, days in ages.items():
-            os.utime(side / STAGING / name, (time.time() - days * 86400,) * 2)
-    return hosts
-
-
-def left(hosts: Any) -> set[str]:
-    """The folders that are left, the same on both sides."""
-    first, second = (
-        {path.relative_to(side / STAGING).as_posix() for path in (side / STAGING).glob("**/") if path.name != "x"}
-        for side in (hosts.engine, hosts.lab.folder)
-    )
-    assert first == second
-    return first - {".", "packages"}
-
-
-def test_packages_that_nobody_runs_any_more(staged: Any) -> None:
-    """Fetched 90 days ago and longer, or left empty or unpacked since then: they go; what is younger, or not ours, stays."""
-    answer = staged.run("Remove-StagedPackage", {"older_than_days": 90, "fence": 1}).agree()
-    assert answer == {"removed": ["a" * 64, "c" * 64, UNPACKED], "failed": [], "busy": []}
-    assert left(staged) == {YOUNG, "packages/of-ours", "updates"}
-    again = staged.run("Remove-StagedPackage", {"older_than_days": 90, "fence": 1}).agree()
-    assert again == {"removed": [], "failed": [], "busy": []}
-
-
-def test_packages_stay_while_a_job_is_at_work(staged: Any, job_document: Any) -> None:
-    """It may be about to run one of them; it is named."""
-    staged.run("Start-PatchJob", order(job_document, seconds=60))
-    _until(lambda: all(staged.json(f"{ROOT}/jobs/{ID}/progress.json")))
-    answer = staged.run("Remove-StagedPackage", {"older_than_days": 0, "fence": 1}).agree()
-    assert answer == {"removed": [], "failed": [], "busy": [ID]}
-    assert OLD in left(staged)
-    staged.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
-
-
-def test_packages_that_lie_elsewhere_are_not_removed(staged: Any) -> None:
-    """A link in place of a folder leads to what is somebody else's, and a lower fence removes nothing."""
-    for side in (staged.engine, staged.lab.folder):
-        (side / STAGING / OLD).rename(side / "C/theirs")
-        (side / STAGING / OLD).symlink_to(side / "C/theirs")
-        os.utime(side / STAGING / OLD, (time.time() - 100 * 86400,) * 2, follow_symlinks=False)
-    answer = staged.run("Remove-StagedPackage", {"older_than_days": 90, "fence": 1}).agree()
-    assert [each["name"] for each in answer["failed"]] == ["a" * 64]
-    assert "is a link to another place" in answer["failed"][0]["error"]
-    staged.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
-    refused = staged.run("Remove-StagedPackage", {"older_than_days": 0, "fence": 2}).agree("line")
-    assert refused["id"] == "FenceTooLow"
-    for side in (staged.engine, staged.lab.folder):
-        (side / STAGING / OLD).unlink()
-        (side / STAGING / "packages").rename(side / "C/packages")
-        (side / STAGING / "packages").symlink_to(side / "C/packages")
-    refused = staged.run("Remove-StagedPackage", {"older_than_days": 0, "fence": 3}).agree("line")
-    assert refused["id"] == "FolderIsLink"
-    assert all((side / "C/theirs/x/agent.msi").exists() for side in (staged.engine, staged.lab.folder))
 
 
 def _as_made(hosts: Any) -> None:
@@ -646,60 +509,3 @@ def test_all_jobs_of_a_host(twin: Callable[..., Any], job_document: Any) -> None
         None,
         None,
     )
-
-
-# What only the lab can be asked for -----------------------------------------------------------------------------------
-
-
-def test_blocked_by_endpoint_protection(twin: Callable[..., Any], job_document: Any) -> None:
-    """The task has ended, the job was never begun: the client must see that from the facts and not wait for ever."""
-    hosts = twin()
-    hosts.lab.faults.declare(Fault("task.blocked", on="web01"))
-    hosts.run("Start-PatchJob", order(job_document))
-    facts = hosts.wait("run.1.echo.x").lab
-    assert (facts["job"]["state"], facts["task_state"], facts["task_result"]) == ("created", "Ready", 1)
-
-
-def test_a_slow_scheduler_queues(twin: Callable[..., Any], job_document: Any) -> None:
-    """A start may be delayed: the task is queued (267045), the job created."""
-    hosts = twin()
-    hosts.lab.faults.declare(Fault("task.queued", on="web01", with_={"seconds": 60}))
-    value = hosts.run("Start-PatchJob", order(job_document)).lab["value"]["job"]
-    assert (value["job"]["state"], value["task_state"], value["task_result"]) == ("created", "Queued", 267045)
-    assert hosts.wait("run.1.echo.x").lab["job"]["state"] == "succeeded"
-
-
-def test_a_job_over_its_limit_is_ended(twin: Callable[..., Any], job_document: Any) -> None:
-    """ExecutionTimeLimit ends the process: job.json stays 'running', the task has ended with 267014."""
-    hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document, seconds=20) | {"deadline_seconds": 10})
-    _until(lambda: hosts.lab.parts["tasks"].info(TASK + "run.1.echo.x") == ("Ready", 267014))
-    assert hosts.json(f"{ROOT}/jobs/run.1.echo.x/job.json")[1]["state"] == "running"
-    hosts.run("Stop-PatchJob", {"id": "run.1.echo.x", "fence": 1, "begun": True})
-
-
-def test_a_start_that_windows_refuses(twin: Callable[..., Any], job_document: Any) -> None:
-    """No right to log on as a batch job: the task has ended with that code, the job was never begun."""
-    hosts = twin()
-    hosts.lab.faults.declare(Fault("task.refused", on="web01", times=1))
-    hosts.run("Start-PatchJob", order(job_document))
-    _until(lambda: hosts.lab.parts["tasks"].info(TASK + ID)[1] == 0x80070569)
-    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json")[1]["state"] == "created"
-    assert hosts.run("Start-PatchJob", order(job_document)).lab["value"]["started"] is True
-    assert hosts.wait(ID).lab["job"]["state"] == "succeeded"
-
-
-def test_a_scheduler_that_takes_its_time(twin: Callable[..., Any], job_document: Any) -> None:
-    """On small machines a started task looks for a while as if nobody had started it, and then it runs."""
-    hosts = twin()
-    hosts.lab.faults.declare(Fault("task.start_delay", on="web01", times=1, with_={"seconds": 50}))
-    value = hosts.run("Start-PatchJob", order(job_document)).lab["value"]["job"]
-    assert (value["job"]["state"], value["task_state"], value["task_result"]) == ("created", "Ready", 267011)
-    _until(lambda: hosts.json(f"{ROOT}/jobs/{ID}/job.json")[1]["state"] == "succeeded")
-
-
-def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -16,9 +16,7 @@ from lab.faults import Fault
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling(
-        "Find-LeftProcess", "Get-PackageVersion", "Install-Package", "Invoke-SqlScript", "Save-Package"
-    ),
+    pytest.mark.telling("Find-LeftProcess", "Get-PackageVersion", "Install-Package", "Save-Package"),
 ]
 
 CODE = "{2B6C0A0E-5E0C-4B55-9C7B-0D6E1B1C2A11}"
@@ -313,6 +311,19 @@ def test_what_must_not_run_shows_ahead_of_its_install(hosts: Any, data: bytes, e
     assert not [file for side in hosts.files() for file in side if file.endswith(".msi")]
 
 
+@pytest.mark.parametrize("below", ["", rf"\{'0' * 64}", rf"\{'0' * 64}\version.dll"])
+def test_nothing_is_fetched_into_a_folder_of_others(hosts: Any, below: str) -> None:
+    """An installer loads what lies beside it: whoever may write there would be SYSTEM."""
+    put(hosts, "agent.msi", package())
+    parameters = {"source": rf"{HERE}\agent.msi", "sha256": "0" * 64}
+    hosts.put(f"C/ProgramData/EngageIPPatching/staging/packages/{'0' * 64}/version.dll", "evil")
+    let_in = {STAGING + below: {"owner": "BA", "dacl": "AI(A;OICI;0x1301bf;;;BU)"}}
+    hosts.state("acl.json", lambda acl: acl.update(let_in))
+    refused = hosts.call_job("Save-Package", parameters).agree("line")
+    assert refused["id"] == "FolderAccess"
+    assert refused["message"].startswith(f"{STAGING}{below} lets others in")
+
+
 # Downloads ------------------------------------------------------------------------------------------------------------
 
 
@@ -445,78 +456,3 @@ def test_as_a_task(hosts: Any) -> None:
     assert first == second
     assert first["log"] == r"C:\ProgramData\EngageIPPatching\jobs\test.1.Install-Package\msiexec.log"
     assert all(any(file.endswith("Install-Package/msiexec.log") for file in side) for side in hosts.files())
-
-
-# T-SQL scripts --------------------------------------------------------------------------------------------------------
-
-UPGRADE = "UPDATE dbo.EngageIPOption SET Value = N'8.6.0'\r\nGO\r\nPRINT N'€'\n go ;\n"
-
-
-def script(hosts: Any, data: bytes) -> dict[str, Any]:
-    file = put(hosts, "schema.sql", data)
-    return {"source": file["source"], "sha256": file["sha256"], "server": "localhost", "database": "EngageIP"}
-
-
-class _Instance:
-    """A SQL Server that answers as the engine's script says."""
-
-    def __init__(self, fails: bool = False) -> None:
-        self.asked: list[str] = []
-        self._fails = fails
-
-    def run(self, batch: str, *_: Any, **__: Any) -> Any:
-        self.asked.append(batch)
-        failed = self._fails and "UPDATE" in batch
-        errors = [(208, 16, 1, "Invalid object name 'dbo.EngageIPOption'.")] if failed else []
-        return type("Result", (), {"messages": [], "errors": errors, "cancelled": False})()
-
-
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_script_runs_batch_by_batch(hosts: Any, coding: str, fails: bool) -> None:
-    """In one session, up to the first batch that fails; umlauts and euros arrive whole."""
-    first, second = "UPDATE dbo.EngageIPOption SET Value = N'8.6.0'", "PRINT N'€'"
-    error = [[208, 16, 1, "Invalid object name 'dbo.EngageIPOption'."]] if fails else []
-    statements = {first: {"messages": error, "fatal": []}, second: {"messages": [], "fatal": []}}
-    hosts.state_of_engine("sqlclient.json", {"logins": {}, "statements": statements})
-    instance = hosts.lab.parts["sql"] = _Instance(fails)
-    answer = hosts.call_job("Invoke-SqlScript", script(hosts, UPGRADE.encode(coding))).agree("seconds")
-    assert (answer["batches"], answer["done"], len(answer["errors"])) == (2, 0 if fails else 2, int(fails))
-    assert instance.asked == ([first] if fails else [first, second])
-
-
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (b":setvar X 1\nSELECT 1", "ScriptNeedsSqlcmd"),
-        (b"SELECT $(Name)", "ScriptNeedsSqlcmd"),
-        (b"SELECT 1\nGO 5\n", "ScriptNeedsSqlcmd"),
-        ("PRINT 'für'".encode("cp1252"), "ScriptEncoding"),
-        (b"\r\nGO\r\n", "ScriptEmpty"),
-    ],
-)
-def test_scripts_that_are_not_run(hosts: Any, data: bytes, error: str) -> None:
-    """What sqlcmd alone reads, what would arrive garbled, and nothing at all."""
-    instance = hosts.lab.parts["sql"] = _Instance()
-    assert hosts.call_job("Invoke-SqlScript", script(hosts, data)).agree("line")["id"] == error
-    assert instance.asked == []
-
-
-def test_a_script_with_another_byte_is_not_run(hosts: Any) -> None:
-    """What was approved is a hash."""
-    parameters = script(hosts, b"SELECT 1")
-    put(hosts, "schema.sql", b"SELECT 2")
-    assert hosts.call_job("Invoke-SqlScript", parameters).agree("line")["id"] == "PackageChanged"
-
-
-@pytest.mark.parametrize("below", ["", rf"\{'0' * 64}", rf"\{'0' * 64}\version.dll"])
-def test_nothing_is_fetched_into_a_folder_of_others(hosts: Any, below: str) -> None:
-    """An installer loads what lies beside it: whoever may write there would be SYSTEM."""
-    put(hosts, "agent.msi", package())
-    parameters = {"source": rf"{HERE}\agent.msi", "sha256": "0" * 64}
-    hosts.put(f"C/ProgramData/EngageIPPatching/staging/packages/{'0' * 64}/version.dll", "evil")
-    let_in = {STAGING + below: {"owner": "BA", "dacl": "AI(A;OICI;0x1301bf;;;BU)"}}
-    hosts.state("acl.json", lambda acl: acl.update(let_in))
-    refused = hosts.call_job("Save-Package", parameters).agree("line")
-    assert refused["id"] == "FolderAccess"
-    assert refused["message"].startswith(f"{STAGING}{below} lets others in")
