@@ -10,6 +10,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from prefect.artifacts import create_markdown_artifact
@@ -45,14 +46,25 @@ _silent_until = 0.0
 def subscribe(listener: Listener) -> Callable[[], None]:
     """Have ``listener`` called with every Progress of this process; answers the function that ends it."""
     _listeners.append(listener)
-    return lambda: _listeners.remove(listener)
+    return lambda: _forget(listener)
+
+
+def _forget(listener: Listener) -> None:
+    with suppress(ValueError):
+        _listeners.remove(listener)
 
 
 def tell(stage: str, subject: str, message: str, percent: float | None = None) -> None:
-    """Tell every listener and the log of the task or flow that is running."""
+    """Tell every listener and the log of the task or flow that is running.
+
+    A listener whose terminal is gone, or whose pipe nobody reads any more, is told no more: no night ends for that.
+    """
     progress = Progress(stage, subject, message, percent)
     for listener in _listeners.copy():
-        listener(progress)
+        try:
+            listener(progress)
+        except (OSError, SystemExit):  # rich ends a program whose pipe is broken
+            _forget(listener)
     try:
         logger = get_run_logger()
     except MissingContextError:
