@@ -51,6 +51,18 @@ def lease_of(facts: HostFacts) -> Lease | None:
     return None if facts.lease is None else Lease.model_validate(facts.lease)
 
 
+def holding(hosts: Iterable[HostFacts]) -> Lease | None:
+    """The lease that keeps others out of the estate; None where none does.
+
+    The one with the highest fence: a host that was away while the estate changed hands still knows an earlier holder.
+    """
+    known = [(lease, facts.now) for facts in hosts if (lease := lease_of(facts)) is not None]
+    if not known:
+        return None
+    newest, now = max(known, key=lambda each: (each[0].fence, each[0].expires))
+    return newest if newest.is_live(now) else None
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lease, as it calls itself: a process on a machine, and the flow run in it where Prefect runs it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from model.lease import Holder, Lease, lease_of, unfinished
+from model.lease import Holder, Lease, holding, unfinished
 from model.records import HostFacts
 from tasks import lease
 from tasks.bring_back import BroughtBack, bring_back
@@ -49,26 +49,20 @@ def _left_to(run: Run, known: dict[str, HostFacts], flow_run: str) -> str | None
     A lease is held by a live run where its process is here, or where it is renewed.
     """
     first: Lease | None = None
-    while (held := _live(known)) is not None:
+    while (held := holding(known.values())) is not None:
         holder = Holder.parse(held.holder)
         life = lease.life(held.holder)
+        if life == "dead":
+            return None
         renewed = first is not None and held.expires - first.expires > _RENEWED
         if holder is None or holder.flow_run != flow_run or life == "alive" or renewed:
             return f"{held.holder} for {held.key}"
-        if life == "dead":
-            return None
         first = first or held
         run.pause()
         known |= _look(run)
     if set(known) != set(run.hosts):
         return None
     return None if any(facts.quiesce and facts.quiesce["state"] == "open" for facts in known.values()) else ""
-
-
-def _live(known: dict[str, HostFacts]) -> Lease | None:
-    """A lease that is held, of those that the hosts have."""
-    leases = ((lease_of(facts), facts.now) for _, facts in sorted(known.items()))
-    return next((held for held, now in leases if held is not None and held.is_live(now)), None)
 
 
 def _take_over(run: Run) -> dict[str, str]:

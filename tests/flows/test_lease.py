@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from night import Nights, Prefect
 from standing import PATCHING, assert_released, standing
 
 from flows.patch import patch_estate
+from flows.recover import recover_estate
+from model.lease import Holder
+from tasks.run import this_machine
 
 pytestmark = pytest.mark.night
 
@@ -67,6 +73,38 @@ def test_one_run_per_estate(nights: Nights, run_flow: Callable[..., Any]) -> Non
     assert_released(lab)
     assert [lease(lab, host)["fence"] > held["fence"] for host in ("sql01", "web01")] == [True] * 2
     assert lab.audit("update.install", "sqlpatch.start", "host.restart_requested") == []
+
+
+def test_a_rescue_is_left_to_the_one_that_is_at_work(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+) -> None:
+    """The host that was restarting when the first rescue took over still names the run that died, when it is back."""
+    lab = start_lab()
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    now = datetime.now(UTC)
+    for host, fence, holder in (
+        ("sql01", 7, Holder(this_machine(), dead.pid, "the-night")),
+        ("web01", 8, Holder(this_machine(), os.getpid(), "the-first-rescue")),
+    ):
+        path = lab.folder / "hosts" / host / PATCHING / "lease.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = {
+            "fence": fence,
+            "holder": str(holder),
+            "key": "acme-billing.CHG1.1",
+            "released": False,
+            "finished": False,
+        }
+        times = {"taken": now.isoformat(), "expires": (now + timedelta(minutes=10)).isoformat()}
+        path.write_text(json.dumps(held | times), encoding="utf-8")
+    ran = run_flow(recover_estate, estate=lab.estate, flow_run="the-night")
+    left_to = f"{Holder(this_machine(), os.getpid(), 'the-first-rescue')} for acme-billing.CHG1.1"
+    assert (ran.type, ran.message) == (
+        "COMPLETED",
+        f"acme-billing: left to {left_to}, which brings the estate back.",
+    )
+    assert lab.audit("lease.enter") == []
 
 
 def test_all_hosts_or_none(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:

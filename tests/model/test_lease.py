@@ -1,0 +1,55 @@
+"""Who holds an estate, as the leases of its hosts tell."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from model.lease import holding
+from model.records import HostFacts
+
+NOW = datetime(2026, 3, 15, 3, 0, tzinfo=UTC)
+
+
+def facts(host: str, lease: dict[str, Any] | None) -> HostFacts:
+    return HostFacts.of(
+        host,
+        {
+            "computer": host.upper(),
+            "os": {"caption": "Windows", "version": "10.0.17763", "build": "17763", "domain_role": 3},
+            "powershell": "5.1",
+            "now": NOW,
+            "last_boot": NOW,
+            "lease": lease,
+        },
+    )
+
+
+def lease(fence: int, holder: str, *, left: int = 180, released: bool = False) -> dict[str, Any]:
+    """A lease that ends in so many seconds."""
+    ends = NOW + timedelta(seconds=left)
+    return {
+        "fence": fence, "holder": holder, "key": "acme.CHG1.1", "taken": NOW, "expires": ends, "released": released
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("leases", "holder"),
+    [
+        ({}, None),
+        ({"sql01": None, "web01": None}, None),
+        ({"sql01": lease(3, "run"), "web01": lease(3, "run")}, "run"),
+        ({"sql01": lease(3, "run", left=1200), "web01": lease(4, "rescue")}, "rescue"),
+        ({"sql01": lease(3, "run", left=1200), "web01": lease(4, "rescue", released=True)}, None),
+        ({"sql01": lease(3, "run", left=-1), "web01": lease(3, "run", left=-1)}, None),
+        ({"sql01": lease(3, "run", left=-1), "web01": lease(3, "run", left=1)}, "run"),
+    ],
+    ids=["none", "never taken", "held", "away while it was taken over", "and given back", "over", "one over"],
+)
+def test_the_newest_lease_counts(leases: dict[str, dict[str, Any] | None], holder: str | None) -> None:
+    """A host that was away while the estate changed hands names somebody who holds nothing any more."""
+    for hosts in (list(leases), list(reversed(leases))):
+        found = holding(facts(host, leases[host]) for host in hosts)
+        assert (found.holder if found else None) == holder
