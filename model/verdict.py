@@ -141,14 +141,15 @@ def _verdict(
 ) -> tuple[str, str]:
     """``counted``: how many updates were changed, and of how many of these nobody knows whether they are installed."""
     changed, unsure = counted
-    if aftermath.closed or aftermath.services:
+    # Portals that answer, and billing that waits for a host which does not: that host is what there is to be read.
+    if aftermath.closed or (aftermath.services and not aftermath.unreachable):
         some = aftermath.closed and not aftermath.services and len(aftermath.closed) < sites
         return "half-open", f"{', '.join(aftermath.closed) + ' ' if some else ''}NOT reopened, a person is needed."
     if stopped is not None and not changed and aftermath.whole:
         how = "nothing was installed, everything is up" if aftermath.touched else "nothing was touched"
         return "stopped", f"stopped at {stopped.stage}, {how}."
     if stopped is not None or problems:
-        state = "everything is up" if aftermath.whole else f"down: {', '.join(aftermath.unreachable)}"
+        state = "everything is up" if aftermath.whole else f"down: {', '.join((*aftermath.unreachable, *aftermath.services))}"
         where = f" at {stopped.stage}" if stopped is not None else ""
         did = {0: "nothing was installed", 1: "1 update was installed"}.get(
             changed - unsure, f"{changed - unsure} updates were installed"

@@ -213,13 +213,11 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
     if verdict.services is None or None in verdict.sites.values():
         _mark_reopening(run, held)
     _reopen(run, held, verdict, back)
-    app = run.estate.engageip.host
     if verdict.services is None:
         _release_schedules(run, held, back)
         _start_services(run, held, back)
-    elif app in held and not _released(held[app]):
-        back.stopped |= dict.fromkeys(run.estate.engageip.services, verdict.services)
-        back.left |= set(held)
+    else:
+        _keep_billing(run, held, verdict.services, back)
     # Last: a balancer that does not answer keeps nothing else waiting.
     back.left |= balancers.undrain_all(run, held, {host for (_, host), why in verdict.sites.items() if why is not None})
     return set()
@@ -228,6 +226,29 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
 def _released(quiesce: Mapping[str, Any]) -> bool:
     """Whether the billing services of the host run again, although something else of it is still held."""
     return RELEASED in (quiesce.get("held") or {})
+
+
+def _keep_billing(run: Run, held: Held, why: str, back: BroughtBack) -> None:
+    """Leave billing held, and every record with it: who brings it back must know what was held and what was begun."""
+    app = run.estate.engageip.host
+    back.left |= set(held)
+    if app in held and _released(held[app]):
+        return
+    if app in held:
+        back.stopped |= dict.fromkeys(run.estate.engageip.services, why)
+    else:
+        why = f"it waits for {app} ({why})"
+    back.stopped |= {_schedule(job, host): why for host, quiesce in held.items() for job in _schedules(quiesce)}
+
+
+def _schedules(quiesce: Mapping[str, Any]) -> Iterable[str]:
+    """The Agent jobs that are held under this quiesce."""
+    jobs: list[str] = (quiesce.get("held") or {}).get("agent_jobs") or []
+    return jobs
+
+
+def _schedule(job: str, host: str) -> str:
+    return f"Agent job {job} on {host}"
 
 
 def _hold_services(run: Run, held: Held) -> None:
@@ -353,12 +374,12 @@ def _reopen(run: Run, held: Held, verdict: Reopening, back: BroughtBack) -> None
 
 def _release_schedules(run: Run, held: Held, back: BroughtBack) -> None:
     for host, quiesce in held.items():
-        for job in (quiesce.get("held") or {}).get("agent_jobs") or ():
+        for job in _schedules(quiesce):
             try:
                 run.sql[host].set_job_enabled(job, enabled=True)
                 tell("bring back", host, f"Agent job {job} released")
             except SqlServerError as error:
-                back.stopped[f"Agent job {job} on {host}"] = str(error)
+                back.stopped[_schedule(job, host)] = str(error)
                 back.left.add(host)
 
 
