@@ -45,6 +45,9 @@ class Host:
     """Files that something which runs has open, and lets nobody else open."""
     up: threading.Event = field(default_factory=threading.Event)
     boot_number: int = 1
+    _restarts: int = 0
+    _power: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the machine goes down, and while it comes up."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -90,15 +93,29 @@ class Host:
     # Boots -----------------------------------------------------------------------------------------------------------
 
     def restart(self, seconds_down: float = 20.0) -> None:
-        """Go down and come up again, in the background of the caller; see ``facts``: sockets die, volatile keys go."""
+        """Go down and come up again, in the background of the caller; see ``facts``: sockets die, volatile keys go.
+
+        A host that is down already comes up as this one says.
+        """
         threading.Thread(target=self._restart, args=(seconds_down,), name=f"{self.name}-restart", daemon=True).start()
 
     def _restart(self, seconds_down: float) -> None:
-        self.event("host.shutdown")
-        self.up.clear()
-        self._tell("shutdown")
+        with self._power:
+            self._restarts += 1
+            mine = self._restarts
+            self.event("host.shutdown")
+            self.up.clear()
+            self._tell("shutdown")
         if self.clock.sleep(seconds_down):
             return
+        with self._power:
+            if mine != self._restarts or self.clock.stopping.is_set():
+                return
+            later = self._boot()
+        self._start_delayed(later, self.boot_number)
+
+    def _boot(self) -> list[str]:
+        """Come up; the names of the services that start later."""
         self.boot_number += 1
         with self.edit("registry.json") as registry:
             drop_volatile(registry)
@@ -113,12 +130,10 @@ class Host:
                 self.read("registry.json"),
                 lambda name: self.faults.strike("service.down_after_boot", name) is not None,
             )
-        if self.clock.stopping.is_set():
-            return
         self.event("host.boot", number=self.boot_number)
         self.up.set()
         self._tell("boot")
-        self._start_delayed(later, self.boot_number)
+        return later
 
     def _start_delayed(self, names: list[str], boot: int) -> None:
         if names and not self.clock.sleep(DELAY_SECONDS) and self.up.is_set() and self.boot_number == boot:

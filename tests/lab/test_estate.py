@@ -78,6 +78,18 @@ def test_a_boot_finishes_what_updates_began(lab_of: Callable[[str], Lab], wait_u
     assert events.count("update.committed") == events.count("update.rolled_back") == 1
 
 
+def test_a_host_that_is_down_comes_up_once(lab_of: Callable[[str], Lab], wait_until: Callable[..., None]) -> None:
+    """As the last one who pressed its button said: whatever else was to start it does not start it again."""
+    lab = lab_of("acme")
+    host = lab.hosts["web01"]
+    lab.restart("web01", 500)
+    wait_until(lambda: not host.up.is_set(), what="the shutdown")
+    lab.restart("web01", 1)
+    wait_until(host.up.is_set, what="the boot")
+    host.clock.sleep(600)  # the first boot would have come
+    assert host.boot_number == 2
+
+
 def test_web_pages_need_the_database(lab_of: Callable[[str], Lab], wait_until: Callable[..., None]) -> None:
     """The parts are wired to each other: SQL Server gone, the page that asks it is broken."""
     lab = lab_of("acme")
