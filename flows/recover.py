@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.form import EstateName, shown
+from flows.rescue import RESCUER, call_for_rescue
 from model.outcome import Stopped
 from model.records import RunOutcome
 from tasks import report
@@ -18,7 +19,13 @@ from tasks.rescue import rescue
 from tasks.run import open_run
 
 
-@flow(name="recover-estate", flow_run_name="recover {estate}", persist_result=False, retries=0)
+@flow(
+    name=RESCUER,
+    flow_run_name="recover {estate}",
+    on_crashed=[call_for_rescue],
+    persist_result=False,
+    retries=0,
+)
 def recover_estate(
     estate: EstateName,
     why: Annotated[str, shown("Why", "the worker died at 03:12")] = "asked for",

@@ -13,9 +13,15 @@ RESCUER = "recover-estate"
 def call_for_rescue(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
     """Start ``recover-estate`` for the estate of ``flow_run``; best effort, for the hosts hold the truth.
 
+    Of a run that is rescued, and whose rescue crashes, one more is started and no third.
+
     Prefect calls it with keywords, so the parameters must keep these names.
     """
-    estate = (flow_run.parameters or {}).get("estate")
+    parameters = flow_run.parameters or {}
+    estate = parameters.get("estate")
+    # A rescue that crashes is followed by one more, for the run that it was for.
+    again = flow.name == RESCUER
+    cut = str((again and parameters.get("flow_run")) or flow_run.id)
     logger = get_logger("billpatch")
     if not estate:
         return
@@ -32,10 +38,10 @@ def call_for_rescue(flow: Flow[..., object], flow_run: FlowRun, state: State) ->
                 parameters={
                     "estate": estate,
                     "why": f"{flow.name} '{flow_run.name}': {state.name}",
-                    "flow_run": str(flow_run.id),
+                    "flow_run": cut,
                 },
                 # Prefect may call twice: from the worker, and from the run's own process.
-                idempotency_key=f"{RESCUER} {flow_run.id} {flow_run.run_count}",
+                idempotency_key=f"{RESCUER} {cut} {'again' if again else flow_run.run_count}",
             )
     except Exception as error:  # noqa: BLE001 - a hook that raises helps nobody; the person is told what to type
         logger.warning("No rescue could be started (%s). Run: billpatch recover %s", type(error).__name__, estate)

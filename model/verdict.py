@@ -149,7 +149,11 @@ def _verdict(
         how = "nothing was installed, everything is up" if aftermath.touched else "nothing was touched"
         return "stopped", f"stopped at {stopped.stage}, {how}."
     if stopped is not None or problems:
-        state = "everything is up" if aftermath.whole else f"down: {', '.join((*aftermath.unreachable, *aftermath.services))}"
+        state = (
+            "everything is up"
+            if aftermath.whole
+            else f"down: {', '.join((*aftermath.unreachable, *aftermath.services))}"
+        )
         where = f" at {stopped.stage}" if stopped is not None else ""
         did = {0: "nothing was installed", 1: "1 update was installed"}.get(
             changed - unsure, f"{changed - unsure} updates were installed"

@@ -112,7 +112,8 @@ def undo(run: Run, *, patient: bool = False) -> BroughtBack:
             if over or not away:
                 break
             tell("bring back", ", ".join(sorted(away)), "waiting for an answer")
-            run.pause()
+            if run.pause():
+                must_be_ours(run)
         if patient:
             _await_services(run, held, deadline)
         _close(run, held, back)
@@ -144,19 +145,23 @@ def _open_quiesces(run: Run, back: BroughtBack) -> tuple[Held, set[str]]:
 
     A host that was out of reach when the lease was taken over is joined to it; TakenOver where a later run has it.
     """
-
-    def look(host: str) -> dict[str, Any] | None:
-        facts = lease.look(run, host)
-        held = lease_of(facts)
-        if host not in run.joined or held is None or held.fence < run.fence:
-            lease.join(run, host)
-        elif held.fence > run.fence:
-            run.lose_lease(f"{held.holder} for {held.key}")
-        return facts.quiesce
-
-    known, troubles = together(run, run.hosts, look)
+    known, troubles = together(run, run.hosts, lambda host: lease.look(run, host))
+    if owner := next(filter(None, (lease.taken_by(run, facts) for facts in known.values())), None):
+        run.lose_lease(owner)
+    must_be_ours(run)
+    for host, facts in sorted(known.items()):
+        found = lease_of(facts)
+        if host not in run.joined or found is None or found.fence < run.fence:
+            try:
+                lease.join(run, host)
+            except HostError as trouble:
+                troubles[host] = trouble
     back.unreachable = {host: said(trouble) for host, trouble in troubles.items()}
-    held = {host: quiesce for host, quiesce in known.items() if quiesce and quiesce["state"] == "open"}
+    held = {
+        host: facts.quiesce
+        for host, facts in known.items()
+        if host not in troubles and facts.quiesce and facts.quiesce["state"] == "open"
+    }
     return held, {host for host, trouble in troubles.items() if is_passing(trouble) and host not in run.lost}
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from blocks.winrm.errors import HostError
 from model.keys import RunKey
-from model.lease import RESUME_WITHIN, Holder, Lease, lease_of, resumed, unfinished
+from model.lease import RESUME_WITHIN, SWITCH, Holder, Lease, lease_of, resumed, unfinished
 from model.outcome import Stopped
 from model.records import HostFacts
 from tasks.progress import tell
@@ -71,33 +71,33 @@ def _wait_for_own(run: Run) -> bool:
     lives, and this run is refused at once, as it is by a lease of any other run.
     """
     seen: dict[tuple[str, str], Lease] = {}
-    while (obstacle := _obstacle(run)) is not None:
-        host, lease = obstacle
-        first = seen.setdefault((host, lease.holder), lease)
-        if lease.key != str(run.key) or lease.expires != first.expires:
-            raise _held(run, host, lease)
-        state = life(lease.holder)
-        if state == "dead":
+    while obstacles := _obstacles(run):
+        for host, lease in obstacles:
+            first = seen.setdefault((host, lease.holder), lease)
+            if lease.key != str(run.key) or lease.expires != first.expires or life(lease.holder) == "alive":
+                raise _held(run, host, lease)
+        unsure = [(host, lease) for host, lease in obstacles if life(lease.holder) != "dead"]
+        if not unsure:
             return True
-        if state == "alive":
-            raise _held(run, host, lease)
-        if lease is first:
+        host, lease = unsure[0]
+        if lease is seen[host, lease.holder]:
             tell("lease", host, f"waiting for the lease of {lease.holder}, until {lease.expires:%H:%M:%S} UTC")
         if run.pause(run.stop):
             raise Stopped.because("lease", f"{host}: stopped waiting for the lease of {lease.holder}")
     return False
 
 
-def _obstacle(run: Run) -> tuple[str, Lease] | None:
-    """The first host whose lease another run holds; None where none does."""
+def _obstacles(run: Run) -> list[tuple[str, Lease]]:
+    """The hosts whose lease another run holds, the newest first; every host is looked at."""
+    found: list[tuple[str, Lease]] = []
     for host in sorted(run.hosts):
         facts = look(run, host)
         if host in run.facts:  # while it waited, another run may have brought the estate back
             run.facts[host] = run.facts[host].model_copy(update={"lease": facts.lease, "quiesce": facts.quiesce})
         lease = lease_of(facts)
         if lease is not None and lease.is_live(facts.now):
-            return host, lease
-    return None
+            found.append((host, lease))
+    return sorted(found, key=lambda each: -each[1].fence)
 
 
 def _held(run: Run, host: str, lease: Lease) -> Stopped:
@@ -109,9 +109,12 @@ def _held(run: Run, host: str, lease: Lease) -> Stopped:
 
 
 def life(holder: str) -> Literal["alive", "dead", "unknown"]:
-    """Whether a holder's process lives: known where it is, or was, on this machine."""
+    """Whether a holder's process lives: known where it is, or was, on this machine.
+
+    Of one that has the number of this very process nothing is known: a container gives it again after each start.
+    """
     known = Holder.parse(holder)
-    if known is None or known.machine != this_machine() or os.name != "posix":
+    if known is None or known.machine != this_machine() or known.process == os.getpid() or os.name != "posix":
         return "unknown"
     try:
         os.kill(known.process, 0)  # asks only; on Windows it would end the process
@@ -135,11 +138,24 @@ def take_over(run: Run) -> dict[str, HostError]:
 
 def join(run: Run, host: str) -> None:
     """Take the lease by force on one more host, and lift every host to the highest number found; raises HostError."""
-    fence = int(enter(run, host, run.fence, force=True)["fence"])
-    for other in run.joined if fence > run.fence else ():
-        with suppress(HostError):  # lifted when it answers again
-            enter(run, other, fence, force=True)
-    run.fence, run.joined = fence, (*run.joined, host)
+    with run.renewal:  # which would take a number that is just being lifted for another run's
+        fence = int(enter(run, host, run.fence, force=True)["fence"])
+        for other in run.joined if fence > run.fence else ():
+            with suppress(HostError):  # lifted when it answers again
+                enter(run, other, fence, force=True)
+        run.fence, run.joined = fence, tuple(dict.fromkeys((*run.joined, host)))
+
+
+def taken_by(run: Run, facts: HostFacts) -> str:
+    """Who has taken the estate over, as the lease of this host tells; empty where it is ours, or ours to take.
+
+    A host that has not been joined yet may have looked after itself, or still know a run that died.
+    """
+    held = lease_of(facts)
+    if held is None or held.fence <= run.fence or held.holder == str(run.holder):
+        return ""
+    ours_to_take = not held.is_live(facts.now) or SWITCH in held.holder or life(held.holder) == "dead"
+    return "" if facts.host not in run.joined and ours_to_take else f"{held.holder} for {held.key}"
 
 
 def look(run: Run, host: str) -> HostFacts:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime
 
-from model.lease import Holder, Lease, holding, unfinished
+from model.lease import Holder, holding, lease_of, unfinished
 from model.records import HostFacts
 from tasks import lease
 from tasks.bring_back import BroughtBack, bring_back
@@ -15,15 +16,12 @@ from tasks.report import Written, write
 from tasks.run import Run, open_run
 from tasks.together import is_passing, said, together
 
-_RENEWED = timedelta(seconds=10)
-"""By how much a lease is prolonged at least; the leases of two hosts differ by less."""
-
 
 def rescue(run: Run, why: str, flow_run: str = "") -> BroughtBack:
     """Take the lease over by force, then bring back. The run that held it is refused at its next act.
 
-    ``flow_run`` names the one that this is for: where nothing of it is left, or where it or another run is alive, nothing
-    is touched. Hosts that do not answer may be restarting: at least one is waited for, up to ``restart.deadline``.
+    ``flow_run`` names the one that this is for: where nothing of it is left, or where another run is alive, nothing is
+    touched. Hosts that do not answer may be restarting: at least one is waited for, up to ``restart.deadline``.
     """
     tell("rescue", run.estate.name, f"taking over: {why}")
     known = _look(run)
@@ -46,23 +44,42 @@ def _look(run: Run) -> dict[str, HostFacts]:
 def _left_to(run: Run, known: dict[str, HostFacts], flow_run: str) -> str | None:
     """Whom to leave the estate to, empty where there is nothing to do; None where it must be rescued.
 
-    A lease is held by a live run where its process is here, or where it is renewed.
+    A lease is held by a live run where its process is here, or where it is renewed, as each is many times while this one
+    watches. The run that this is for is watched to its end: all that it still does is to bring the estate back.
     """
-    first: Lease | None = None
+    watched, ending, first, deadline = "", False, known, 0.0
     while (held := holding(known.values())) is not None:
-        holder = Holder.parse(held.holder)
-        life = lease.life(held.holder)
+        if held.holder != watched:
+            holder = Holder.parse(held.holder)
+            ending = not watched and holder is not None and holder.flow_run == flow_run
+            watched, first, deadline = held.holder, known, time.monotonic() + lease.SECONDS
+            tell("rescue", run.estate.name, f"watching {held.holder}")
+        life, renewed = lease.life(held.holder), _is_renewed(first, known, held.holder)
         if life == "dead":
             return None
-        renewed = first is not None and held.expires - first.expires > _RENEWED
-        if holder is None or holder.flow_run != flow_run or life == "alive" or renewed:
+        if (renewed or life == "alive") and not ending:
             return f"{held.holder} for {held.key}"
-        first = first or held
+        if renewed:
+            first, deadline = known, time.monotonic() + lease.SECONDS
+        elif time.monotonic() > deadline:
+            return None
         run.pause()
-        known |= _look(run)
+        known = _look(run)
+        first = known | first
     if set(known) != set(run.hosts):
         return None
     return None if any(facts.quiesce and facts.quiesce["state"] == "open" for facts in known.values()) else ""
+
+
+def _is_renewed(first: Mapping[str, HostFacts], known: Mapping[str, HostFacts], holder: str) -> bool:
+    """Whether ``holder`` has prolonged its lease on any host since the first look at it."""
+
+    def until(facts: HostFacts) -> datetime | None:
+        held = lease_of(facts)
+        return held.expires if held is not None and held.holder == holder else None
+
+    both = [(until(first[host]), until(facts)) for host, facts in known.items()]
+    return any(before is not None and now is not None and now > before for before, now in both)
 
 
 def _take_over(run: Run) -> dict[str, str]:

@@ -6,16 +6,22 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from dateutil.rrule import rrulestr
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
 from ruamel.yaml import YAML
 
+from flows.recover import recover_estate
+from flows.rescue import call_for_rescue
 from model.estate import load_estate
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -74,10 +80,11 @@ def test_the_schedule_falls_into_the_sample_window() -> None:
         assert 8 <= tuesday <= 14, time
 
 
-@pytest.mark.slow
-def test_prefect_takes_the_file(prefect_harness: dict[str, str], tmp_path: Path) -> None:
-    """``prefect deploy --all`` saves each deployment, with the schema that its form is made of."""
-    environment = os.environ | {"PREFECT_API_URL": prefect_harness["url"], "PREFECT_HOME": str(tmp_path)}
+@pytest.fixture(scope="module")
+def deployed(prefect_harness: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
+    """A client of a server that the file was deployed to."""
+    home = str(tmp_path_factory.mktemp("prefect"))
+    environment = os.environ | {"PREFECT_API_URL": prefect_harness["url"], "PREFECT_HOME": home}
     prefect = [sys.executable, "-m", "prefect"]
     for command in (
         ["work-pool", "create", "billpatch", "--type", "process", "--overwrite"],
@@ -86,8 +93,33 @@ def test_prefect_takes_the_file(prefect_harness: dict[str, str], tmp_path: Path)
         done = subprocess.run([*prefect, *command], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
-        for each in DEPLOYMENTS:
-            saved = client.read_deployment_by_name(f"{flow_of(each['entrypoint']).name}/{each['name']}")
-            assert saved.parameters == each["parameters"]
-            assert saved.parameter_openapi_schema["properties"]["estate"]["title"] == "Estate"
-            assert saved.enforce_parameter_schema
+        yield client
+
+
+@pytest.mark.slow
+def test_prefect_takes_the_file(deployed: SyncPrefectClient) -> None:
+    """``prefect deploy --all`` saves each deployment, with the schema that its form is made of."""
+    for each in DEPLOYMENTS:
+        saved = deployed.read_deployment_by_name(f"{flow_of(each['entrypoint']).name}/{each['name']}")
+        assert saved.parameters == each["parameters"]
+        assert saved.parameter_openapi_schema["properties"]["estate"]["title"] == "Estate"
+        assert saved.enforce_parameter_schema
+
+
+@pytest.mark.slow
+def test_a_rescue_that_crashes_is_followed_by_one_more(deployed: SyncPrefectClient) -> None:
+    """For the run that it was for; the one more is not followed by a third."""
+    rescuer = deployed.read_deployment_by_name("recover-estate/acme-billing")
+
+    def rescues() -> list[FlowRun]:
+        found = deployed.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[rescuer.id])))
+        return [run for run in found if run.parameters["flow_run"] == "the-night"]
+
+    parameters = {"estate": "acme-billing", "flow_run": "the-night"}
+    first = deployed.create_flow_run_from_deployment(rescuer.id, parameters=parameters)
+    for crashed in (first, first):  # Prefect may call twice
+        call_for_rescue(recover_estate, crashed, Crashed())
+    (second,) = [run for run in rescues() if run.id != first.id]
+    assert second.parameters["why"] == f"recover-estate '{first.name}': Crashed"
+    call_for_rescue(recover_estate, second, Crashed())
+    assert len(rescues()) == 2

@@ -18,7 +18,9 @@ from standing import PATCHING, assert_released, standing
 from flows.patch import patch_estate
 from flows.recover import recover_estate
 from model.lease import Holder
-from tasks.run import this_machine
+from tasks.bring_back import undo
+from tasks.lease import take_over
+from tasks.run import open_run, this_machine
 
 pytestmark = pytest.mark.night
 
@@ -75,36 +77,84 @@ def test_one_run_per_estate(nights: Nights, run_flow: Callable[..., Any]) -> Non
     assert lab.audit("update.install", "sqlpatch.start", "host.restart_requested") == []
 
 
+@pytest.fixture
+def alive() -> Iterator[int]:
+    """The number of a process that lives as long as the test."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
+
+
+def hold(lab: Any, host: str, fence: int, process: int, flow_run: str) -> str:
+    """Have a process of this machine hold the lease of a host, for CHG1; how it calls itself."""
+    now = datetime.now(UTC)
+    holder = str(Holder(this_machine(), process, flow_run))
+    content = {
+        "fence": fence,
+        "holder": holder,
+        "key": "acme-billing.CHG1.1",
+        "taken": now.isoformat(),
+        "expires": (now + timedelta(minutes=10)).isoformat(),
+        "released": False,
+        "finished": False,
+    }
+    path = lab.folder / "hosts" / host / PATCHING / "lease.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return holder
+
+
 def test_a_rescue_is_left_to_the_one_that_is_at_work(
-    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any], alive: int, dead: int
 ) -> None:
     """The host that was restarting when the first rescue took over still names the run that died, when it is back."""
     lab = start_lab()
-    with subprocess.Popen(["true"]) as dead:
-        pass
-    now = datetime.now(UTC)
-    for host, fence, holder in (
-        ("sql01", 7, Holder(this_machine(), dead.pid, "the-night")),
-        ("web01", 8, Holder(this_machine(), os.getpid(), "the-first-rescue")),
-    ):
-        path = lab.folder / "hosts" / host / PATCHING / "lease.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = {
-            "fence": fence,
-            "holder": str(holder),
-            "key": "acme-billing.CHG1.1",
-            "released": False,
-            "finished": False,
-        }
-        times = {"taken": now.isoformat(), "expires": (now + timedelta(minutes=10)).isoformat()}
-        path.write_text(json.dumps(held | times), encoding="utf-8")
+    hold(lab, "sql01", 7, dead, "the-night")
+    first = hold(lab, "web01", 8, alive, "the-first-rescue")
     ran = run_flow(recover_estate, estate=lab.estate, flow_run="the-night")
-    left_to = f"{Holder(this_machine(), os.getpid(), 'the-first-rescue')} for acme-billing.CHG1.1"
     assert (ran.type, ran.message) == (
         "COMPLETED",
-        f"acme-billing: left to {left_to}, which brings the estate back.",
+        f"acme-billing: left to {first} for acme-billing.CHG1.1, which brings the estate back.",
     )
     assert lab.audit("lease.enter") == []
+
+
+def test_a_dead_run_makes_no_room_beside_a_live_one(
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any], alive: int, dead: int
+) -> None:
+    """A host still names the run of the same change that died; on another one its rescue is at work."""
+    lab = start_lab()
+    hold(lab, "sql01", 7, dead, "the-night")
+    rescue = hold(lab, "web01", 8, alive, "the-rescue")
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert ran.type == "FAILED"
+    assert f"web01: another run holds acme-billing: {rescue} for acme-billing.CHG1.1" in ran.message
+    assert lab.audit("lease.enter") == []
+
+
+def test_two_rescues_do_not_leave_the_estate_to_each_other(start_lab: Callable[..., Any], dead: int) -> None:
+    """The first waits for a host that restarts; a second takes over all of them, and then has them all."""
+    lab = start_lab()
+    for host in ("sql01", "web01"):
+        hold(lab, host, 5, dead, "the-night")
+    with open_run(lab.estate) as first, open_run(lab.estate) as second:
+        first.holder, second.holder = (Holder(this_machine(), os.getpid(), name) for name in ("first", "second"))
+        lab.restart("sql01", seconds_down=1e9)
+        lab.until(lambda: lab.audit("sql.down"), "the shutdown of sql01")
+        assert list(take_over(first)) == ["sql01"]
+        lab.restart("sql01", seconds_down=1)
+        lab.until(lambda: not take_over(second), "sql01")
+        assert undo(first).left_to == f"{second.holder} for {second.key}"
+        assert undo(second).complete
+        assert {lease(lab, host)["holder"] for host in ("sql01", "web01")} == {str(second.holder)}
+        assert {lease(lab, host)["fence"] for host in ("sql01", "web01")} == {second.fence}
 
 
 def test_all_hosts_or_none(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
