@@ -25,19 +25,23 @@ class Aftermath:
     """Sites on their nodes (``AdminPortal on web01``) behind the maintenance page."""
     services: Mapping[str, str] = field(default_factory=dict)
     """Services that stay stopped."""
+    running: Mapping[str, str] = field(default_factory=dict)
+    """Services that were to stay stopped and run all the same."""
     unreachable: Mapping[str, str] = field(default_factory=dict)
     """Hosts that do not answer."""
     way_back: tuple[str, ...] = ()
     """What a person can do about a half-patched SQL Server or EngageIP, the gentlest first."""
     left_to: str = ""
     """The run that has taken the estate over, and brings it back."""
+    left: bool = False
+    """Whether anything is still on the record of what was held."""
     touched: bool = True
     """Whether the run had taken hold of the estate; what it did not touch it cannot vouch for."""
 
     @property
     def whole(self) -> bool:
         """True where everything is up."""
-        return not (self.closed or self.services or self.unreachable or self.left_to)
+        return not (self.closed or self.services or self.running or self.unreachable or self.left_to)
 
 
 def outcome_of(
@@ -73,6 +77,10 @@ def outcome_of(
     found += [Problem(f"{c.host}: check '{c.name}' failed: {c.detail}") for c in lost_checks]
     found += [Problem(f"{what}: closed, {why}", what) for what, why in aftermath.closed.items()]
     found += [Problem(f"{what}: stopped, {why}", what) for what, why in aftermath.services.items()]
+    found += [
+        Problem(f"{what} RUNS and may bill, although it was to stay stopped: {why}. Stop it by hand.", what)
+        for what, why in aftermath.running.items()
+    ]
     found += [
         Problem(why)
         for host, why in aftermath.unreachable.items()
@@ -142,7 +150,7 @@ def _verdict(
     """``counted``: how many updates were changed, and of how many of these nobody knows whether they are installed."""
     changed, unsure = counted
     # Portals that answer, and billing that waits for a host which does not: that host is what there is to be read.
-    if aftermath.closed or (aftermath.services and not aftermath.unreachable):
+    if aftermath.closed or aftermath.running or (aftermath.services and not aftermath.unreachable):
         some = aftermath.closed and not aftermath.services and len(aftermath.closed) < sites
         return "half-open", f"{', '.join(aftermath.closed) + ' ' if some else ''}NOT reopened, a person is needed."
     if stopped is not None and not changed and aftermath.whole:
@@ -172,7 +180,7 @@ def _verdict(
 def _next(called: str, key: RunKey, verdict: str, aftermath: Aftermath, stopped: Stopped | None) -> str | None:
     if verdict in {"succeeded", "nothing-to-do"}:
         return None
-    if verdict == "half-open" or not aftermath.whole:
+    if verdict == "half-open" or aftermath.left or not aftermath.whole:
         return f"billpatch recover {called}"
     change = "" if key.is_start else f" --change {key.occasion}"
     # What failed is tried again under the next attempt; what was cut off, or not begun, goes on under its own.

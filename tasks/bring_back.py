@@ -61,15 +61,19 @@ class BroughtBack:
     """What a person can do about a SQL Server or an EngageIP that is half-patched."""
     begun: bool = False
     """Whether anything had been begun that is not simply undone."""
+    running: dict[str, str] = field(default_factory=dict)
+    """Services that were to be held and could not be stopped, and why: they may bill."""
     left: set[str] = field(default_factory=set)
     """Hosts of which something is not back."""
+    started: set[str] = field(default_factory=set)
+    """Hosts on which EngageIP's services were started again."""
     left_to: str = ""
     """Who has taken the estate over, and brings it back; empty where that was ours to do."""
 
     @property
     def complete(self) -> bool:
         """True where nothing is left for a person to do."""
-        return not (self.closed or self.stopped or self.unreachable or self.left_to)
+        return not (self.closed or self.stopped or self.running or self.unreachable or self.left_to)
 
 
 def bring_back(run: Run, *, finished: bool = False, stopped: bool = False, patient: bool = False) -> BroughtBack:
@@ -91,7 +95,7 @@ def bring_back(run: Run, *, finished: bool = False, stopped: bool = False, patie
         back = undo(run, patient=patient)
         if not back.left_to:
             well = finished or (stopped and not back.begun)
-            lease.give_back(run, finished=well and back.complete)
+            lease.give_back(run, finished=well and back.complete and not back.left)
     return back
 
 
@@ -108,7 +112,7 @@ def undo(run: Run, *, patient: bool = False) -> BroughtBack:
             over = time.monotonic() > deadline
             held, away = _open_quiesces(run, back)
             if over or not away & set(run.sql):
-                away |= _restore(run, held, back, deadline)
+                away |= _restore(run, held, back, deadline, last=over)
             if over or not away:
                 break
             tell("bring back", ", ".join(sorted(away)), "waiting for an answer")
@@ -165,10 +169,10 @@ def _open_quiesces(run: Run, back: BroughtBack) -> tuple[Held, set[str]]:
     return held, {host for host, trouble in troubles.items() if is_passing(trouble) and host not in run.lost}
 
 
-def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str], set[str]]:
+def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str], dict[str, str]]:
     """Wait until no held host is about to restart, and none installs: a live job is never cut, but judged at its end.
 
-    The hosts where that has not come about, and why; and those that went out of reach meanwhile.
+    The hosts where that has not come about, and those that went out of reach meanwhile, and why.
     """
 
     def settled(host: str) -> None:
@@ -181,7 +185,7 @@ def _settle_hosts(run: Run, held: Held, deadline: float) -> tuple[dict[str, str]
                 return
 
     _, troubles = together(run, held, settled)
-    away = {host for host, trouble in troubles.items() if is_passing(trouble)}
+    away = {host: said(trouble) for host, trouble in troubles.items() if is_passing(trouble)}
     return {host: said(trouble) for host, trouble in troubles.items() if host not in away}, away
 
 
@@ -193,18 +197,25 @@ def _unsettled(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
     return still_installing(run, host, quiesce)
 
 
-def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[str]:
-    """One pass over everything that answers and is not back yet; the hosts that went out of reach on the way."""
-    back.closed, back.stopped, back.left = {}, {}, set()
+def _restore(run: Run, held: Held, back: BroughtBack, deadline: float, *, last: bool) -> set[str]:
+    """One pass over everything that answers and is not back yet; the hosts that went out of reach on the way.
+
+    Without a SQL Server there is none, unless it is the ``last``: nobody would know what was begun there.
+    """
+    back.closed, back.stopped, back.running, back.left = {}, {}, {}, set(held)
     unsettled, away = _settle_hosts(run, held, deadline)
-    if away:
-        return away
+    back.unreachable |= away
+    if away.keys() & run.sql.keys() and not last:
+        return set(away)
+    back.left = away.keys() | unsettled.keys()
+    here = {host: quiesce for host, quiesce in held.items() if host not in away}
     begun = begun_on(held)
     back.begun |= begun.anything
     lost = dict.fromkeys(back.unreachable, "the host does not answer") | unsettled
     problems: dict[str, str] = {}
     if held and (begun.anything or set(lost) & set(run.sql)):
-        _hold_services(run, held)
+        back.running = _hold_services(run, here, back)
+        _start_stopped(run, {host: quiesce for host, quiesce in here.items() if host not in unsettled})
         sql = _sql_problems(run, held, begun, lost)
         half = engageip_upgrade.half_done(run, begun.upgrades.values(), lost)
         back.way_back = (
@@ -212,20 +223,21 @@ def _restore(run: Run, held: Held, back: BroughtBack, deadline: float) -> set[st
             *engageip_upgrade.ways_back(run, begun.upgrades, half),
         )
         problems = sql | half
-        _refresh_sites(run, held)
+        _refresh_sites(run, here, back)
         back.checks = _must_checks(run, lost)
     verdict = reopening(run.estate, begun, problems, back.checks, lost)
     if verdict.services is None or None in verdict.sites.values():
         _mark_reopening(run, held)
     _reopen(run, held, verdict, back)
     if verdict.services is None:
-        _release_schedules(run, held, back)
-        _start_services(run, held, back)
+        back.running = {}
+        _release_schedules(run, here, back)
+        _start_services(run, here, back)
     else:
         _keep_billing(run, held, verdict.services, back)
     # Last: a balancer that does not answer keeps nothing else waiting.
-    back.left |= balancers.undrain_all(run, held, {host for (_, host), why in verdict.sites.items() if why is not None})
-    return set()
+    back.left |= balancers.undrain_all(run, here, {host for (_, host), why in verdict.sites.items() if why is not None})
+    return set(away)
 
 
 def _released(quiesce: Mapping[str, Any]) -> bool:
@@ -240,7 +252,8 @@ def _keep_billing(run: Run, held: Held, why: str, back: BroughtBack) -> None:
     if app in held and _released(held[app]):
         return
     if app in held:
-        back.stopped |= dict.fromkeys(run.estate.engageip.services, why)
+        ours = (f"{name} on {app}" for name in run.estate.engageip.services)
+        back.stopped |= dict.fromkeys((name for name in ours if name not in back.running), why)
     else:
         why = f"it waits for {app} ({why})"
     back.stopped |= {_schedule(job, host): why for host, quiesce in held.items() for job in _schedules(quiesce)}
@@ -256,17 +269,20 @@ def _schedule(job: str, host: str) -> str:
     return f"Agent job {job} on {host}"
 
 
-def _hold_services(run: Run, held: Held) -> None:
-    """Stop again what a boot has started: billing waits for its proof, and starts anew after SQL Server."""
+def _hold_services(run: Run, held: Held, back: BroughtBack) -> dict[str, str]:
+    """Stop again what a boot has started: billing waits for its proof, and starts anew after SQL Server.
+
+    The services that do not stop (``EngageIP Job Service on web01``), and why. What this call has started stays so.
+    """
     ours = {name.casefold() for name in run.estate.engageip.services}
     names = {
         host: [s["name"] for s in quiesce.get("services") or () if s["name"].casefold() in ours]
         for host, quiesce in held.items()
-        if not _released(quiesce)
+        if not _released(quiesce) and host not in back.started
     }
 
-    def hold(host: str) -> None:
-        run.hosts[host].run(
+    def hold(host: str) -> dict[str, str]:
+        answer = run.hosts[host].run(
             "Stop-HostServices",
             names=names[host],
             number=held[host]["number"],
@@ -274,8 +290,28 @@ def _hold_services(run: Run, held: Held) -> None:
             timeout_seconds=_SERVICE_SECONDS,
             deadline=_SERVICE_SECONDS + 30,
         )
+        up = [each for each in answer["services"] if each["exists"] and each["status"] != "Stopped"]
+        return {f"{each['name']} on {host}": f"it is {each['status']} ({each['error']})" for each in up}
 
-    _, troubles = together(run, (host for host in names if names[host]), hold)
+    stopped, troubles = together(run, (host for host in names if names[host]), hold)
+    running = {name: why for up in stopped.values() for name, why in up.items()}
+    for host, trouble in troubles.items():
+        running |= {f"{name} on {host}": said(trouble) for name in names[host]}
+    return running
+
+
+def _start_stopped(run: Run, held: Held) -> None:
+    """Start what was stopped for a restart or an installer, and is not billing's: the checks ask for it.
+
+    What depends on these services is for the end, with billing's: starting it could start those.
+    """
+    wanted: dict[str, list[str]] = {}
+    for host, quiesce in held.items():
+        ours = {"w3svc", *(name.casefold() for name in services.stopped_for(run.estate, host))}
+        ours -= {name.casefold() for name in run.estate.services_on(host)}
+        ran = [s["name"] for s in quiesce.get("services") or () if s["status"] == "Running"]
+        wanted[host] = [name for name in reversed(ran) if name.casefold() in ours]
+    _, troubles = together(run, (host for host in wanted if wanted[host]), lambda host: _start(run, host, wanted[host]))
     for host, trouble in troubles.items():
         tell("bring back", host, said(trouble))
 
@@ -329,10 +365,14 @@ def _tell_of_services(run: Run, host: str, down: Mapping[str, str]) -> None:
         run.journal.write(CheckRecord(name=check, host=host, severity="should", status="failed", detail=why))
 
 
-def _refresh_sites(run: Run, held: Held) -> None:
-    """Recycle the pools: a site that met its database half-awake answers errors until then."""
+def _refresh_sites(run: Run, held: Held, back: BroughtBack) -> None:
+    """Recycle the pools: a site that met its database half-awake answers errors until then.
+
+    Not where this call has opened a site already: customers are at work there.
+    """
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
-    web = [host for host in run.estate.hosts_with("iis") if host in held]
+    serving = {what.rpartition(" on ")[2] for what in back.reopened}
+    web = [host for host in run.estate.hosts_with("iis") if host in held and host not in serving]
     _, troubles = together(run, web, lambda host: await_iis(run, host, deadline, stop=run.over))
     for host, trouble in troubles.items():
         tell("bring back", host, said(trouble))  # the checks will say what it means
@@ -402,6 +442,7 @@ def _start_services(run: Run, held: Held, back: BroughtBack) -> None:
         return down
 
     started, troubles = together(run, (host for host in ran if ran[host]), start)
+    back.started |= set(started)
     for host, down in started.items():
         back.stopped |= {f"{name} on {host}": why for name, why in down.items()}
     back.stopped |= {f"{', '.join(ran[host])} on {host}": said(trouble) for host, trouble in troubles.items()}

@@ -29,9 +29,11 @@ def conclude(
         Aftermath(
             closed=back.closed,
             services=back.stopped,
+            running=back.running,
             unreachable=back.unreachable,
             way_back=back.way_back,
             left_to=back.left_to,
+            left=bool(back.left),
             touched=bool(run.fence),
         ),
         run.journal.of(UpdateRecord),

@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.estate import Estate
 from model.outcome import Stopped
+from model.packages import FileBorne
 from model.records import CheckRecord
 from model.services import RAN, Absent, absent, auto_services, that_ran
+from tasks import readiness
 from tasks.progress import tell
 from tasks.run import Run
 
@@ -55,6 +58,13 @@ def await_back(
             tell("readiness", host, f"waiting for services: {said}")
         if run.pause(stop):
             raise Stopped.because("readiness", f"{host}: asked to stop while waiting for services: {said}")
+
+
+def stopped_for(estate: Estate, host: str) -> tuple[str, ...]:
+    """The services of a host that a night stops for a restart of SQL Server, or for a package."""
+    sql = readiness.sql_services(estate.sql[host].instance) if host in estate.sql else ()
+    packages = [each for each in estate.updates.packages if isinstance(each, FileBorne) and each.on == host]
+    return (*sql, *(name for package in packages for name in package.services_to_stop))
 
 
 def stop(run: Run, host: str, names: Sequence[str]) -> str:

@@ -240,7 +240,7 @@ def test_a_sql_server_that_does_not_come_back_keeps_the_portals_closed(
         "(1) sql01: not back after its restart within 0:00:20 (WinRM to answer ("
     )
     assert ran.report["down"][0] == "sql01"
-    assert {"AdminPortal on web01", "Portal on web01", "EngageIP Job Service"} <= set(ran.report["down"])
+    assert {"AdminPortal on web01", "Portal on web01", "EngageIP Job Service on web01"} <= set(ran.report["down"])
     assert order(lab, "host.shutdown") == [("host.shutdown", "sql01")]
     assert [page(lab, site, "web01").status_code for site in ("AdminPortal", "Portal")] == [503, 503]
     assert_promise_7(lab.audit(effects_only=False), read_estate(estate))

@@ -210,3 +210,21 @@ def test_the_next_command_names_the_estate_as_the_person_did(estate: Estate) -> 
     aftermath = Aftermath(unreachable={"web01": "web01: nothing answers."})
     outcome = outcome_of(estate, CHANGE, None, aftermath, [], [], called="'my estates/acme.yaml'")
     assert outcome.next_command == "billpatch recover 'my estates/acme.yaml'"
+
+
+def test_billing_that_runs_where_it_must_not(estate: Estate) -> None:
+    """Nobody may read that it is stopped: it bills on a half-patched SQL Server until somebody stops it."""
+    aftermath = Aftermath(running={"Billing on web01": "it is StopPending (it hangs)"}, left=True)
+    outcome = outcome_of(estate, CHANGE, None, aftermath, [update()], [], called="acme")
+    assert outcome.verdict == "half-open"
+    assert "Billing on web01 RUNS and may bill, although it was to stay stopped: it is StopPending (it hangs)." in (
+        outcome.headline
+    )
+    assert outcome.next_command == "billpatch recover acme"
+
+
+def test_what_is_still_on_record_is_for_recover(estate: Estate) -> None:
+    """A balancer has not taken its node back: all is up, and a next attempt would patch what needs no patching."""
+    failed = CheckRecord(name="f5 sends it customers", host="web01", severity="should", status="failed", detail="503")
+    outcome = outcome_of(estate, CHANGE, None, Aftermath(left=True), [update()], [failed], called="acme")
+    assert (outcome.verdict, outcome.next_command) == ("failed", "billpatch recover acme")
