@@ -147,6 +147,7 @@ def test_what_is_no_secret_is_not_found() -> None:
 
 
 @pytest.mark.night
+@pytest.mark.timeout(400)
 def test_nights_leave_no_secret_behind(
     start_lab: Callable[..., Any],
     run_flow: Callable[..., Any],
