@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,14 @@ def test_a_presigned_url_is_found() -> None:
 
 
 def test_a_secret_on_a_command_line_is_found() -> None:
-    """A process that lives for a tenth of a second is seen."""
+    """A process is seen while it lives, and told of when it has gone."""
     planted = secret()
-    with CommandLines() as lines:
-        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.2)", planted], check=True)
+    command = [sys.executable, "-c", "input()", planted]
+    with CommandLines() as lines, subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while planted.encode() not in lines.all() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.communicate(b"\n")
     assert SecretSearch({"planted": planted}).in_bytes(lines.all(), "a command line") != []
 
 
