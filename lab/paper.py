@@ -8,8 +8,10 @@ import os
 import secrets
 import string
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ruamel.yaml import YAML
 
@@ -50,6 +52,7 @@ APPLICATION_USER = "engageip"
 SHARE_USER = r"nas01\backup"
 S3_KEY = "AKIALABLABLABLABLAB1"
 SHARE = r"\\nas01\billing"
+ZONE = "America/Toronto"
 
 
 def credentials(
@@ -110,7 +113,7 @@ def estate(
     options = "SELECT COUNT(*) FROM dbo.EngageIPOption"
     return {
         "estate": spec.estate,
-        "timezone": "America/Toronto",
+        "timezone": ZONE,
         "hosts": {
             host.name: {"address": addresses[host.name], "roles": list(host.roles), "credentials": "winrm-acme"}
             for host in spec.hosts
@@ -156,11 +159,20 @@ def estate(
             {"sql": options, "on": sql, "database": "EngageIP", "name": "options are readable"},
             {"event_log": "Application", "on": app, "severity": "should"},
         ],
-        "window": {"start": "00:00", "hours": 24},
+        "window": all_day(datetime.now(UTC)),
         "restart": {"max_unavailable": 1, "deadline": "5m"},
         "notify": {"webhook": "pager-acme"},
         **({"hooks": _hooks([host.name for host in spec.hosts], web, operations)} if spec.hooks else {}),
     }
+
+
+def all_day(now: datetime) -> dict[str, Any]:
+    """A window that is open at ``now`` and for most of a day, whatever day it is.
+
+    From midnight on it would end within a night, whose silence ends with it; and a day of 25 hours has one without.
+    """
+    begun = (now - timedelta(hours=1)).astimezone(ZoneInfo(ZONE))
+    return {"start": f"{begun:%H}:00", "hours": 24}
 
 
 def _hooks(hosts: list[str], web: list[str], operations: str) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ class _Stream(Output):
 
     def __init__(self, connection: wire.Wire, session: Session, token: int) -> None:
         self._wire, self._session, self._token = connection, session, token
-        self._speed = session.instance.host.clock.speed
+        self._clock = session.instance.host.clock
         self._server = session.instance.server_name
         self._held = b""
 
@@ -61,7 +61,7 @@ class _Stream(Output):
     def wait(self, seconds: float) -> None:
         """Spend lab time with an ear on the wire; what has been said so far is out before."""
         self._send(b"")
-        end = time.monotonic() + seconds / self._speed
+        end = time.monotonic() + seconds / self._clock.speed
         while (left := end - time.monotonic()) > 0:
             if self._session.killed.is_set():
                 raise ConnectionClosed

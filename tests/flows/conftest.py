@@ -98,7 +98,14 @@ class EmbeddedLab:
         """Run the canary of every host, as a check does; what that leaves in the audit trail is no test's business."""
         with open_run(self.estate) as run:
             assert rehearse(run) == []
+        # The job has ended, and its task does so a moment later: who copies it before has one that runs for ever.
+        for host in self.state()["hosts"]:
+            self.until(lambda host=host: self.is_idle(host), f"the end of the canary's task on {host}")
         self.seen = len(self.process.trail())
+
+    def is_idle(self, host: str) -> bool:
+        """Whether no task of the host is at work."""
+        return all(task["state"] == "Ready" for task in self.host_json(host, "tasks.json").values())
 
     def work(self, kind: str, seconds: float = 0, host: str = "sql01") -> int | None:
         """Begin a billing run (``billing``) or an eCheck batch (``payments``) of so many seconds of lab time.

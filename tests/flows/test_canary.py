@@ -100,7 +100,7 @@ def test_a_bucket_that_lets_nothing_be_deleted_is_as_good(start_lab: Callable[..
 def test_two_checks_at_the_same_time(start_lab: Callable[..., Any]) -> None:
     """The second finds the canary of the first at work, and takes its answer: neither takes the other's probe for a fault."""
     lab = start_lab(rehearsed=False)
-    lab.declare("task.queued", "web01", seconds=200)
+    lab.declare("task.queued", "web01", seconds=600)
     with open_run(lab.estate) as one, open_run(lab.estate) as other, ThreadPoolExecutor() as pool:
         first = pool.submit(rehearse, one)
         lab.until(lambda: "canary.acme-billing" in str(lab.host_json("web01", "tasks.json")), "the canary of the first")
@@ -136,7 +136,7 @@ def test_a_canary_that_began_before_another_was_looked_at(start_lab: Callable[..
 def test_a_canary_of_another_estate_file_is_followed_by_ours(start_lab: Callable[..., Any]) -> None:
     """One that is at work and tries other folders than ours proves nothing for us: ours runs after it."""
     lab = start_lab(rehearsed=False)
-    lab.declare("task.queued", "web01", times=1, seconds=200)
+    lab.declare("task.queued", "web01", times=1, seconds=600)
     moved = lab.estate_with(lambda estate: estate["backup"]["staging"].update(web01=r"F:\Staging"))
     with open_run(moved) as one, open_run(lab.estate) as other, ThreadPoolExecutor() as pool:
         first = pool.submit(rehearse, one)

@@ -191,6 +191,7 @@ def test_a_fault_of_the_command_line_strikes(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("over_prefect")
 def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., Any]) -> None:
     """check, plan and a dry run leave no effect in the audit trail; after a night the plan knows how old its scans are."""

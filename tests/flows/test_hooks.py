@@ -98,7 +98,7 @@ def test_no_snapshot_no_patch(
     """Where one must be there: nothing is installed, everything is up, and none is asked for twice."""
     lab = start_lab("hooks")
     lab.declare(fault, "sql01", **({"method": "POST"} if fault == "hypervisor.refuses" else {}))
-    ran = run_flow(patch_estate, estate=hooks_of(lab, snapshot={"deadline": "1s"}), change="CHG1")
+    ran = run_flow(patch_estate, estate=hooks_of(lab, snapshot={"deadline": "10s"}), change="CHG1")
     assert ran.type == "FAILED"
     assert "stopped at snapshot, nothing was installed, everything is up" in ran.message
     (problem,) = ran.report["problems"]
@@ -131,7 +131,7 @@ def test_a_balancer_that_does_not_take_a_node_back_keeps_the_next_one_in_use(
 ) -> None:
     """Where it must: the other node goes on serving; a rescue gives both back once it can."""
     lab = start_lab("hooks")
-    estate = hooks_of(lab, balancer={"deadline": "2s", "severity": "must"})
+    estate = hooks_of(lab, balancer={"deadline": "5s", "severity": "must"})
 
     def fail_once_drained() -> None:
         lab.until(lambda: trail(lab, "host.boot")[-1:] == [("host.boot", "web01")], "web01's boot", 200)

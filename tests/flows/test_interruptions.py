@@ -82,7 +82,6 @@ LATE = {
     "services started": on("service.start", "web01"),
     "quiesce closed": on("quiesce.close"),
 }
-LAST = "quiesce closed"
 STAGES = EARLY | INSTALL | SQL | WEB | LATE
 CHAINS = (
     ("lease", "schedules held", "backup", "setup", "sql01 asked to restart", "web01 down", "reopening"),
@@ -96,6 +95,8 @@ ONE_TASK = (
     ("reopening", "services started", "quiesce closed"),
 )
 """Stages within one task each, or after the last: a run that was paused notices at the next one, whichever it was."""
+LAST = ONE_TASK[-1]
+"""Stages after which nothing is left that takes its time: a run may have done its work before it hears that it shall end."""
 
 
 def cancel(prefect: Prefect, night: Night) -> None:
@@ -162,8 +163,9 @@ def interrupt(nights: Nights, kind: str, stage: str) -> None:
     night.until(STAGES[stage], stage)
     KINDS[kind](nights.prefect, night)
     state = nights.prefect.state(night.flow_run)
-    # At the last stage the run may have done its work before it hears that it shall end.
-    assert state["type"] in LEFT[kind] | ({"COMPLETED"} if stage == LAST else set()), state["message"]
+    assert state["type"] in LEFT[kind] | ({"COMPLETED"} if stage in LAST else set()), state["message"]
+    if state["type"] == "COMPLETED":
+        the_work_is_done(nights)
     assert nights.recover() == 0, nights.started[-1].said()
     assert customers_are_served(nights.lab), f"after {kind} at '{stage}'"
     assert_released(nights.lab)

@@ -154,7 +154,7 @@ def test_connections_that_are_killed_all_the_time_change_nothing(lab: Any, run: 
 
 def test_an_installer_is_never_cut(start_lab: Callable[..., Any]) -> None:
     """Whoever stops waiting for it, it goes on to its end, and the next run finds what it did."""
-    lab = start_lab(speed=10)
+    lab = start_lab(speed=1)  # the search takes five seconds: it is under way when nobody waits any more
     unknown = [
         {"id": "3f1b9c52-0000-4000-8000-000000000000", "revision": 1, "alone": False}
     ]  # a search, and nothing to install

@@ -358,8 +358,8 @@ def test_a_host_that_restarts_twice_is_ready_after_the_second(
     A delayed service is waited for; one that Windows could not start is started; a trigger-start one is left alone.
     """
     lab = start_lab("single")
-    lab.declare("sql.slow_recovery", "EngageIP", seconds=400)
-    lab.declare("power.double_boot", "all01", times=1, seconds=150)
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=500)
+    lab.declare("power.double_boot", "all01", times=1, seconds=350)  # seen to be up before, and not yet ready
     lab.declare("service.down_after_boot", "Backup Agent")
     lab.declare("service.down_after_boot", "Licence Server")
     lab.declare("service.down_after_boot", "Ignored")
@@ -450,7 +450,8 @@ def test_a_sql_server_that_policy_restarts_in_the_middle_is_waited_for(
 ) -> None:
     """It goes down unasked while its web server restarts: that one is ready once SQL Server is again, and starts anew then."""
     lab = start_lab("acme")
-    lab.declare("sql.slow_recovery", "EngageIP", seconds=150)
+    lab.declare("power.slow_boot", "web01", seconds=300)
+    lab.declare("sql.slow_recovery", "EngageIP", seconds=450)  # longer than that
     with ThreadPoolExecutor(1) as beside:
         beside.submit(restart_by_policy, lab, "sql01", once="web01")
         ran = run_flow(patch_estate, estate=edited(lab, updates={"packages": []}), change="CHG1")

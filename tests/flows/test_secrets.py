@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,14 @@ def test_a_presigned_url_is_found() -> None:
 
 
 def test_a_secret_on_a_command_line_is_found() -> None:
-    """A process that lives for a tenth of a second is seen."""
+    """A process is seen while it lives, and told of when it has gone."""
     planted = secret()
-    with CommandLines() as lines:
-        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.2)", planted], check=True)
+    command = [sys.executable, "-c", "input()", planted]
+    with CommandLines() as lines, subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while planted.encode() not in lines.all() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.communicate(b"\n")
     assert SecretSearch({"planted": planted}).in_bytes(lines.all(), "a command line") != []
 
 
@@ -147,6 +152,7 @@ def test_what_is_no_secret_is_not_found() -> None:
 
 
 @pytest.mark.night
+@pytest.mark.timeout(400)
 def test_nights_leave_no_secret_behind(
     start_lab: Callable[..., Any],
     run_flow: Callable[..., Any],

@@ -66,6 +66,7 @@ def silent_at(nights: Nights, number: int, event: str, **fields: str) -> Night:
 
 
 @pytest.mark.night
+@pytest.mark.timeout(300)
 def test_a_host_that_nobody_looks_after_restores_service_unless_installs_have_begun(nights: Nights) -> None:
     """A run that hangs during backups: portals open, billing runs. It wakes up, and touches nothing more, and pages.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,17 +11,14 @@ from flows.patch import patch_estate
 
 
 def test_outside_of_the_window_nothing_is_stopped_or_installed(
-    start_lab: Callable[..., Any], run_flow: Callable[..., Any], tmp_path: Path
+    start_lab: Callable[..., Any], run_flow: Callable[..., Any]
 ) -> None:
     """The plan is made, nothing is held, backed up or installed; the message says when the window opens."""
     lab = start_lab()
-    opens = datetime.now(UTC).astimezone(ZoneInfo("America/Toronto")) + timedelta(hours=6)
-    text = Path(lab.estate).read_text(encoding="utf-8")
-    estate = tmp_path / "acme-billing.yaml"
-    estate.write_text(
-        text.replace("start: 00:00", f"start: '{opens:%H:%M}'").replace("hours: 24", "hours: 1"), encoding="utf-8"
-    )
-    ran = run_flow(patch_estate, estate=str(estate), change="CHG0031002")
+    # Six hours on any clock: one on the wall is put forward or back in between on two nights of a year.
+    opens = (datetime.now(UTC) + timedelta(hours=6)).astimezone(ZoneInfo("America/Toronto"))
+    estate = lab.estate_with(lambda document: document.update(window={"start": f"{opens:%H:%M}", "hours": 1}))
+    ran = run_flow(patch_estate, estate=estate, change="CHG0031002")
     assert ran.type == "FAILED"
     assert ran.message == (
         "acme-billing: stopped at window, nothing was installed, everything is up. acme-billing: the window is closed; "

@@ -6,16 +6,21 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import winrm
+from ruamel.yaml import YAML
 
 from blocks.winrm.scripts import bootstrap_command, library, script_text
+from lab import paper
 from lab.estate import PRESETS, Lab
 from lab.spec import CUMULATIVE, DOTNET
 from model.estate import load_estate
+from model.parts import Window
+from model.window import may_start
 
 
 @pytest.fixture
@@ -46,6 +51,19 @@ def test_every_preset_is_an_estate_that_serves(lab_of: Callable[[str], Lab], pre
     for name in estate.hosts:
         declared = {service.casefold() for service in estate.services_on(name)}
         assert declared <= {service.casefold() for service in lab.hosts[name].read("services.json")}
+
+
+@pytest.mark.parametrize("day", ["2026-03-08", "2026-07-01", "2026-11-01"])
+def test_a_lab_is_open_for_most_of_a_day_whenever_it_starts(day: str, tmp_path: Path) -> None:
+    """Past midnight too, and on the days of 23 and of 25 hours."""
+    for minutes in range(0, 36 * 60, 10):
+        now = datetime.fromisoformat(f"{day}T00:00:00+00:00") + timedelta(minutes=minutes)
+        paper.write_yaml(tmp_path / "window.yaml", paper.all_day(now))
+        window = Window.model_validate(YAML(typ="safe", pure=True).load(tmp_path / "window.yaml"))
+        for hours in (0, 20):
+            verdict = may_start(window, paper.ZONE, now + timedelta(hours=hours))
+            assert verdict.allowed, (now, hours)
+            assert hours or verdict.closes == may_start(window, paper.ZONE, now + timedelta(hours=20)).closes
 
 
 def test_two_labs_live_side_by_side(lab_of: Callable[[str], Lab]) -> None:

@@ -308,8 +308,8 @@ class Twin:
         text = (POWERSHELL / "jobs" / f"{script}.ps1").read_text(encoding="utf-8")
         return self.engine_process.call(self.engine, script, parameters, text), self.call_lab(script, parameters, text)
 
-    def call_lab(self, script: str, parameters: dict[str, Any], text: str) -> dict[str, Any]:
-        """A script of this text sent to the lab alone."""
+    def call_lab(self, script: str, parameters: dict[str, Any], text: str | None = None) -> dict[str, Any]:
+        """A script, shipped or of this text, sent to the lab alone."""
         told, _ = tell(self.lab, document(script, parameters, text))
         answer: dict[str, Any] = json.loads(told)
         return answer

@@ -34,7 +34,7 @@ def test_a_slow_scheduler_queues(twin: Callable[..., Any], job_document: Any) ->
 def test_a_job_over_its_limit_is_ended(twin: Callable[..., Any], job_document: Any) -> None:
     """ExecutionTimeLimit ends the process: job.json stays 'running', the task has ended with 267014."""
     hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document, seconds=20) | {"deadline_seconds": 10})
+    hosts.run("Start-PatchJob", order(job_document, seconds=20) | {"deadline_seconds": 100})
     until(lambda: hosts.lab.parts["tasks"].info(TASK + "run.1.echo.x") == ("Ready", 267014))
     assert hosts.json(f"{ROOT}/jobs/run.1.echo.x/job.json")[1]["state"] == "running"
     hosts.run("Stop-PatchJob", {"id": "run.1.echo.x", "fence": 1, "begun": True})

@@ -120,7 +120,7 @@ def test_a_pipe_gets_a_line_for_each_change_and_no_control_characters() -> None:
 def test_a_terminal_is_restored_after_an_error() -> None:
     """The cursor comes back, the display's thread is gone, and the stage it happened in is marked."""
     file = io.StringIO()
-    before = threading.active_count()
+    known = set(threading.enumerate())
     night = LiveNight(Console(file=file, width=80, height=24, force_terminal=True))
 
     def fail() -> None:
@@ -132,9 +132,9 @@ def test_a_terminal_is_restored_after_an_error() -> None:
         fail()
     assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().rindex("\x1b[?25l")
     deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while not set(threading.enumerate()) <= known and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= known
     assert marks(night)["preflight"] == "ended here"
 
 

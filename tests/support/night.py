@@ -88,6 +88,7 @@ class Door:
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}/api"
         self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
         self.is_shut = False
 
     def __enter__(self) -> Self:
@@ -112,38 +113,49 @@ class Door:
         while True:
             try:
                 client, _ = listener.accept()
-                server = socket.create_connection(self._target)
             except OSError:
                 return
-            self._open |= {client, server}
-            threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+            with suppress(OSError):
+                server = socket.create_connection(self._target)
+                with self._lock:
+                    if listener is self._socket and not self.is_shut:
+                        self._open |= {client, server}
+                        threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+                        continue
+                server.close()
+            client.close()
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         ends = {client: server, server: client}
+        data = b"at first"
         with suppress(OSError, ValueError):
-            while True:
+            while data:
                 for ready in select.select(list(ends), [], [])[0]:
                     data = ready.recv(65536)
                     if not data:
-                        return
+                        break
                     ends[ready].sendall(data)
         for end in ends:
             end.close()
+        with self._lock:
+            self._open -= set(ends)
 
     def shut(self) -> None:
         """As if the server had been stopped."""
-        self.is_shut = True
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        for end in self._open:
+        with self._lock:
+            self.is_shut = True
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            there, self._open = self._open, set()
+        for end in there:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
 
     def open(self) -> None:
         """As if it had been started again."""
-        self.is_shut = False
-        self._socket = self._listen(self.port)
+        with self._lock:
+            self._socket = self._listen(self.port)
+            self.is_shut = False
         self._serve()
 
 

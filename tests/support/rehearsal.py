@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 
 OURS = Path("C/ProgramData/EngageIPPatching")
 
 
 def take(lab: Path, folder: Path) -> None:
-    """Copy what a rehearsal has left on the hosts of a lab: job folders, their protection, their tasks."""
+    """Copy what a rehearsal has left on the hosts of a lab: job folders, their protection, their tasks. All of it, or nothing."""
+    aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
     for host in (lab / "hosts").iterdir():
-        shutil.copytree(host / OURS, folder / host.name / OURS)
+        shutil.copytree(host / OURS, aside / host.name / OURS)
         for file in ("acl.json", "tasks.json"):
-            shutil.copy(host / file, folder / host.name / file)
+            shutil.copy(host / file, aside / host.name / file)
+    aside.rename(folder)
 
 
 def give(folder: Path, lab: Path) -> None:
