@@ -118,7 +118,7 @@ def worker(nights: Nights) -> Iterator[Worker]:
 
 
 @pytest.mark.night
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_run_that_is_cancelled_paused_or_killed_is_rescued(nights: Nights, worker: Worker) -> None:
     """Cancel, Pause and Resume of the UI, then kill -9: each time an independent run sees to it that the estate is back.
 
@@ -162,12 +162,14 @@ def test_a_run_that_is_cancelled_paused_or_killed_is_rescued(nights: Nights, wor
     paused = prefect.order(deployment, **parameters)
     reached("update.install")
     prefect.pause(paused)
-    worker.until(lambda: lab.host_json("sql01", LEASE)["released"], "the end of the paused run")
+    hosts = ("sql01", "web01")
+    worker.until(lambda: all(lab.host_json(host, LEASE)["released"] for host in hosts), "the end of the paused run")
     assert prefect.state(paused)["name"] == "Suspended"
     calls = rescued(paused)
 
+    downs = len(lab.audit("host.shutdown"))
     prefect.resume(paused)
-    reached("host.shutdown")
+    reached("host.shutdown", downs + 1)
     os.kill(worker.engine(paused), 9)
     assert worker.until_state(paused, "CRASHED", "FAILED")["type"] == "CRASHED"
     rescued(paused, after=calls)
