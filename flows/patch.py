@@ -149,7 +149,7 @@ def fetch(run: Run) -> None:
 def make_quiet(run: Run) -> QuiesceRecord:
     """Hold schedules, wait for running work, put the page up, look again, stop services: in this order."""
     started = datetime.now(UTC)
-    following = quiesce.number(run)
+    following = quiesce.number(run, settle("quiesce", [quiesce.look.submit(run, host) for host in run.hosts]))
     opened = [quiesce.open_quiesce.submit(run, host, following) for host in run.hosts]
     settle("quiesce", opened)
     settle("quiesce", [silence.begin.submit(run, hook) for hook in run.estate.silences])
@@ -161,8 +161,8 @@ def make_quiet(run: Run) -> QuiesceRecord:
     settle("quiesce", pages)
     again = [After(pages).submit(quiesce.wait_until_quiet, run, host) for host in run.sql]
     waited += settle("quiesce", again)
-    settle("quiesce", [After(again).submit(quiesce.stop_services, run, run.estate.engageip.host)])
-    return quiesce.record(run, started, waited, {host: future.result() for host, future in held.items()})
+    quiet = settle("quiesce", [After(again).submit(quiesce.stop_services, run, run.estate.engageip.host)])[0]
+    return quiesce.record(run, started, quiet, waited, {host: future.result() for host, future in held.items()})
 
 
 def back_up(run: Run, quiet: QuiesceRecord) -> None:

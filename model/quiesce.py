@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.reopen import REOPENING
+from model.records import HostFacts
+from model.reopen import RELEASED, REOPENING, RESTORED
+
+QUIET = "quiet"
+"""The section that says since when the estate is quiet: ``{"at"}``, by the clock of the run that had made it so."""
 
 
 @dataclass(frozen=True)
@@ -19,18 +23,45 @@ class NextQuiesce:
     number: int
     carried: Mapping[str, int] = field(default_factory=dict)
 
+    def forgotten(self, host: str) -> tuple[str, ...]:
+        """The sections of a carried record that told of the old number alone."""
+        return (QUIET, REOPENING, RELEASED, RESTORED) if host in self.carried else ()
 
-def next_quiesce(known: Mapping[str, Mapping[str, Any] | None]) -> NextQuiesce:
+
+def at_work(
+    quiesce: Mapping[str, Any], billing: Iterable[str], facts: HostFacts, sites: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Whether what is held by an open quiesce works all the same: a boot has started it, or a person has opened it.
+
+    ``billing`` are the services of EngageIP, ``sites`` what Get-IisState tells of the recorded ones. What else is on
+    record (W3SVC, for an installer) writes nothing of its own.
+    """
+    ours = {name.casefold() for name in billing}
+    ran = [s["name"] for s in quiesce["services"] if s["status"] == "Running" and s["name"].casefold() in ours]
+    if any((found := facts.service(name)) and found.status not in {None, "Stopped"} for name in ran):
+        return True
+    public = {(site["name"], *_address(binding)) for site in quiesce["sites"] for binding in site["bindings"] or ()}
+    return any((site["name"], *_address(binding)) in public for site in sites for binding in site["bindings"] or ())
+
+
+def _address(binding: Mapping[str, Any]) -> tuple[str, str]:
+    return binding["protocol"], binding["information"]
+
+
+def next_quiesce(known: Mapping[str, Mapping[str, Any] | None], working: Collection[str] = ()) -> NextQuiesce:
     """What to call the next quiesce; ``known`` is ``quiesce.json`` of each host, None where there is none.
 
     One that an unfinished run left open everywhere is gone on with, and its backups count. Where customers may have
-    been at work since (a host has been brought back, or was about to be) it has ended, and the next number begins.
+    been at work since (a host has been brought back, was about to be, or is ``working`` although it is held) it has
+    ended, and the next number begins.
     """
     records = {host: record for host, record in known.items() if record}
     still_open = {host: int(record["number"]) for host, record in records.items() if record["state"] == "open"}
     last = max((int(record["number"]) for record in records.values()), default=0)
     brought_back = any(
-        REOPENING in (record.get("held") or {}) if host in still_open else int(record["number"]) == last
+        REOPENING in (record.get("held") or {}) or host in working
+        if host in still_open
+        else int(record["number"]) == last
         for host, record in records.items()
     )
     if still_open and not brought_back and set(still_open.values()) == {last}:

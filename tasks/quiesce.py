@@ -8,12 +8,14 @@ would cut a billing run in two. Earlier states are recorded on the hosts before 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from typing import Any
 
 from model.outcome import Problem, Stopped
-from model.quiesce import NextQuiesce, next_quiesce
-from model.records import QuiesceRecord
+from model.quiesce import QUIET, NextQuiesce, at_work, next_quiesce
+from model.records import HostFacts, QuiesceRecord
 from model.reopen import SQL_BEFORE
 from model.words import duration_text
 from tasks import services, switch
@@ -22,9 +24,34 @@ from tasks.run import Run
 from tasks.step import step
 
 
-def number(run: Run) -> NextQuiesce:
-    """Number this quiesce, from what preflight has found on the hosts."""
-    following = next_quiesce({host: facts.quiesce for host, facts in run.facts.items()})
+@dataclass(frozen=True)
+class Found:
+    """A host before it is made quiet: its ``quiesce.json``, and whether what that holds works all the same."""
+
+    host: str
+    quiesce: dict[str, Any] | None
+    working: bool = False
+
+
+@step("look what is held on {host}")
+def look(run: Run, host: str) -> Found:
+    """What an earlier run has left held, and whether it has come back by itself: what preflight saw may be hours old."""
+    quiesce = run.hosts[host].run("Get-QuiesceState")["quiesce"]
+    if not quiesce or quiesce["state"] != "open":
+        return Found(host, quiesce)
+    names = [service["name"] for service in quiesce["services"] or ()]
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=names))
+    recorded = [site["name"] for site in quiesce["sites"] or ()]
+    sites = run.hosts[host].run("Get-IisState", sites=recorded)["sites"] if recorded else []
+    working = at_work(quiesce, run.estate.engageip.services, facts, sites)
+    if working:
+        tell("quiesce", host, "an earlier run was cut off, and billing or customers have been at work since")
+    return Found(host, quiesce, working)
+
+
+def number(run: Run, found: list[Found]) -> NextQuiesce:
+    """Number this quiesce, from what the hosts hold."""
+    following = next_quiesce({one.host: one.quiesce for one in found}, {one.host for one in found if one.working})
     run.number = following.number
     return following
 
@@ -41,6 +68,7 @@ def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
         fence=run.fence,
         state="open",
         held=services.that_run(run, host),
+        forget=following.forgotten(host),
         **{"from": following.carried.get(host, 0)},
     )
     switch.arm(run, host)
@@ -107,8 +135,12 @@ def put_page_up(run: Run, host: str) -> None:
 
 
 @step("stop EngageIP services on {host}")
-def stop_services(run: Run, host: str) -> tuple[str, ...]:
-    """Stop the declared EngageIP services in their order; raises Stopped naming the one that does not stop."""
+def stop_services(run: Run, host: str) -> datetime:
+    """Stop the declared EngageIP services in their order, and return since when nothing works any more.
+
+    On a resumed run that is when the first had stopped them: what was backed up since then counts. Raises Stopped naming
+    the one that does not stop.
+    """
     names = run.estate.services_on(host)
     answer = run.hosts[host].run(
         "Stop-HostServices", names=list(names), number=run.number, fence=run.fence, timeout_seconds=300, deadline=330
@@ -118,18 +150,24 @@ def stop_services(run: Run, host: str) -> tuple[str, ...]:
         raise Stopped("quiesce", [Problem(f"{host}: {'; '.join(stuck)}. Stop it by hand, then run again.")])
     for name in names:
         tell("quiesce", host, f"service {name} stopped")
-    return names
+    now = {QUIET: {"at": datetime.now(UTC).isoformat()}}
+    answer = run.hosts[host].run("Set-QuiesceState", number=run.number, fence=run.fence, state="open", held=now)
+    return datetime.fromisoformat(answer["quiesce"]["held"][QUIET]["at"])
 
 
 def record(
-    run: Run, started: datetime, waited: list[tuple[str, ...]], jobs: dict[str, tuple[str, ...]]
+    run: Run,
+    started: datetime,
+    quiet_at: datetime,
+    waited: list[tuple[str, ...]],
+    jobs: dict[str, tuple[str, ...]],
 ) -> QuiesceRecord:
-    """Write down that the estate is quiet from now on."""
+    """Write down since when the estate is quiet."""
     return run.journal.write(
         QuiesceRecord(
             number=run.number,
-            started=started,
-            quiet_at=datetime.now(UTC),
+            started=min(started, quiet_at),
+            quiet_at=quiet_at,
             waited_for=tuple(dict.fromkeys(name for names in waited for name in names)),
             held_services={host: run.estate.services_on(host) for host in run.hosts if run.estate.services_on(host)},
             held_jobs=jobs,

@@ -85,26 +85,30 @@ def set_quiesce_state(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         done = before is None or (before["number"] == number and before["state"] == "closed")
         if closing and done:
             return {"quiesce": before}
-        _carry(host, parameters.get("from") or 0, number)
 
-        def change(record: dict[str, Any]) -> None:
+        def note(record: dict[str, Any]) -> None:
+            for section in parameters.get("forget") or ():
+                record["held"].pop(section, None)
             for section, value in (parameters.get("held") or {}).items():
                 record["held"].setdefault(section, value)
+
+        def change(record: dict[str, Any]) -> None:
+            note(record)
             if closing:
                 record |= {"state": "closed", "closed": now()}
 
+        _carry(host, parameters.get("from") or 0, number, note)
         record = update_quiesce(host, number, parameters["fence"], change)
     host.event("quiesce.close" if closing else "quiesce.open", number=number)
     return {"quiesce": record}
 
 
-def _carry(host: Host, old: int, number: int) -> None:
+def _carry(host: Host, old: int, number: int, note: Callable[[dict[str, Any]], None]) -> None:
     """Go on with the open record of quiesce ``old`` under another number."""
     record = quiesce(host)
     if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
         record["number"] = number
-        for section in ("reopening", "released", "restored"):
-            record["held"].pop(section, None)
+        note(record)
         write_json(host, QUIESCE, record)
 
 

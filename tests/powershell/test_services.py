@@ -187,11 +187,26 @@ def test_an_open_record_goes_on_under_another_number(hosts: Any) -> None:
     """It keeps what it tells of before, and forgets what a reopening had given back; a closed one is not carried on."""
     held = {"agent_jobs": ["a"], "reopening": True, "released": True, "installing": {"round": 1}}
     hosts.run("Set-QuiesceState", {"number": 3, "fence": 2, "held": held}).agree(*TIMES)
-    after = hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "from": 3}).agree(*TIMES)["quiesce"]
-    assert (after["number"], after["held"]) == (4, {"agent_jobs": ["a"], "installing": {"round": 1}})
+    going_on = {
+        "number": 4,
+        "fence": 2,
+        "from": 3,
+        "forget": ["reopening", "released", "restored"],
+        "held": {"late": 1},
+    }
+    after = hosts.run("Set-QuiesceState", going_on).agree(*TIMES)["quiesce"]
+    assert (after["number"], after["held"]) == (4, {"agent_jobs": ["a"], "installing": {"round": 1}, "late": 1})
     hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "state": "closed"}).agree(*TIMES)
     fresh = hosts.run("Set-QuiesceState", {"number": 5, "fence": 2, "from": 4}).agree(*TIMES)["quiesce"]
     assert (fresh["number"], fresh["held"]) == (5, {})
+    same_state(hosts)
+
+
+def test_a_section_is_forgotten_where_it_is_named(hosts: Any) -> None:
+    """What is told anew under the same name is recorded again, in one write."""
+    hosts.run("Set-QuiesceState", {"number": 3, "fence": 2, "held": {"a": 1, "b": 1}}).agree(*TIMES)
+    anew = {"number": 3, "fence": 2, "held": {"a": 2, "b": 2}, "forget": ["a", "c"]}
+    assert hosts.run("Set-QuiesceState", anew).agree(*TIMES)["quiesce"]["held"] == {"b": 1, "a": 2}
     same_state(hosts)
 
 
