@@ -8,6 +8,7 @@ would cut a billing run in two. Earlier states are recorded on the hosts before 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,7 +17,7 @@ from typing import Any
 from model.outcome import Problem, Stopped
 from model.quiesce import QUIET, NextQuiesce, at_work, next_quiesce
 from model.records import HostFacts, QuiesceRecord
-from model.reopen import SQL_BEFORE
+from model.reopen import AGENT_JOBS, SQL_BEFORE
 from model.words import duration_text
 from tasks import services, switch
 from tasks.progress import tell
@@ -78,24 +79,29 @@ def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
 def hold_schedules(run: Run, host: str) -> tuple[str, ...]:
     """Disable the declared Agent jobs that are enabled, and return their names.
 
-    Which they were, and what the instance itself was, is recorded first.
+    Which they were, and what the instance itself was, is recorded first: nobody else gives them back.
     """
     declared = set(run.estate.sql[host].agent_jobs.hold)
     facts = run.sql[host].facts()
     enabled = [job for job in run.sql[host].enabled_jobs() if job in declared] if declared else []
-    answer = run.hosts[host].run(
-        "Set-QuiesceState",
-        number=run.number,
-        fence=run.fence,
-        state="open",
-        held={"agent_jobs": enabled, SQL_BEFORE: {"build": facts.build, "agent": facts.agent}},
-    )
-    # On a resumed run the record is older than this look, and knows what was enabled before the first.
-    recorded = tuple(answer["quiesce"]["held"]["agent_jobs"] or ())
+    before = {AGENT_JOBS: enabled, SQL_BEFORE: {"build": facts.build, "agent": facts.agent}}
+    # On a resumed run the record is older than this look: it knows what was enabled before the first, and lacks what
+    # has been declared or enabled since.
+    recorded = _record(run, host, before)
+    if late := [job for job in enabled if job not in recorded]:
+        recorded = _record(run, host, {AGENT_JOBS: [*recorded, *late]}, forget=[AGENT_JOBS])
     for job in enabled:
         run.sql[host].set_job_enabled(job, enabled=False)
         tell("quiesce", host, f"Agent job {job} held")
     return recorded
+
+
+def _record(run: Run, host: str, held: dict[str, Any], *, forget: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write it down, and return the Agent jobs that are on record then."""
+    answer = run.hosts[host].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held=held, forget=list(forget)
+    )
+    return tuple(answer["quiesce"]["held"][AGENT_JOBS] or ())
 
 
 @step("wait until {host} is quiet")

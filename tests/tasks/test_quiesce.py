@@ -15,6 +15,7 @@ from model.journal import Journal
 from model.keys import RunKey
 from model.reopen import PATCHING, RELEASED, REOPENING
 from tasks import backup, quiesce
+from tasks.bring_back import _schedules
 from tasks.jobs import Ended, Job
 
 ESTATE = r"""
@@ -159,6 +160,35 @@ def test_a_reopening_is_forgotten_under_the_next_number(world: World) -> None:
     world.web.quiesce["held"] |= {REOPENING: True, RELEASED: True}
     assert world.number() == 6
     assert not {REOPENING, RELEASED} & set(world.web.quiesce["held"])
+
+
+class Sql:
+    """Agent with two jobs; nothing is disabled that its host has not on record."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.enabled = {"nightly rating": False, "eCheck export": True}
+
+    def facts(self) -> Any:
+        return SimpleNamespace(build="15.0.4430.1", agent="running")
+
+    def enabled_jobs(self) -> tuple[str, ...]:
+        return tuple(job for job, enabled in self.enabled.items() if enabled)
+
+    def set_job_enabled(self, job: str, *, enabled: bool) -> None:
+        assert job in self.host.quiesce["held"]["agent_jobs"]
+        self.enabled[job] = enabled
+
+
+def test_a_job_that_is_held_later_is_on_record_as_well(world: World) -> None:
+    """It was declared, or enabled, after the first run had been cut off: without a record nobody would enable it again."""
+    world.sql.quiesce["held"]["agent_jobs"] = ["nightly rating"]
+    world.run.sql["sql01"] = sql = Sql(world.sql)
+    world.run.number = 5
+    for _ in range(2):
+        assert plain(quiesce.hold_schedules)(world.run, "sql01") == ("nightly rating", "eCheck export")
+    assert not any(sql.enabled.values())
+    assert list(_schedules(world.sql.quiesce)) == ["nightly rating", "eCheck export"]
 
 
 def test_a_backup_is_as_old_as_the_job_that_made_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
