@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from model import hooks
 from model.records import HostFacts
 from model.reopen import RELEASED, REOPENING, RESTORED
 
@@ -15,17 +16,25 @@ QUIET = "quiet"
 
 @dataclass(frozen=True)
 class NextQuiesce:
-    """The number to go on with; ``carried`` are the hosts whose open record goes on under it, and its old number.
+    """The number to go on with; ``carried`` are the hosts whose open record goes on under it, with that record.
 
     Such a record still tells how the host was before it was first made quiet, while backups have to be taken anew.
     """
 
     number: int
-    carried: Mapping[str, int] = field(default_factory=dict)
+    carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def forgotten(self, host: str) -> tuple[str, ...]:
-        """The sections of a carried record that told of the old number alone."""
-        return (QUIET, REOPENING, RELEASED, RESTORED) if host in self.carried else ()
+    def changes(self, host: str) -> dict[str, Any]:
+        """What becomes of a carried record, as Set-QuiesceState is told it; empty where there is none.
+
+        The sections that told of the old number alone are forgotten, or go on under other names.
+        """
+        if host not in self.carried:
+            return {}
+        old, held = int(self.carried[host]["number"]), self.carried[host].get("held") or {}
+        kept = hooks.carried(held, old)
+        gone = [section for section in held if f"earlier-{old}-{section}" in kept]
+        return {"from": old, "forget": [QUIET, REOPENING, RELEASED, RESTORED, *gone], "held": kept}
 
 
 def at_work(
@@ -56,7 +65,7 @@ def next_quiesce(known: Mapping[str, Mapping[str, Any] | None], working: Collect
     ended, and the next number begins.
     """
     records = {host: record for host, record in known.items() if record}
-    still_open = {host: int(record["number"]) for host, record in records.items() if record["state"] == "open"}
+    still_open = {host: record for host, record in records.items() if record["state"] == "open"}
     last = max((int(record["number"]) for record in records.values()), default=0)
     brought_back = any(
         REOPENING in (record.get("held") or {}) or host in working
@@ -64,6 +73,6 @@ def next_quiesce(known: Mapping[str, Mapping[str, Any] | None], working: Collect
         else int(record["number"]) == last
         for host, record in records.items()
     )
-    if still_open and not brought_back and set(still_open.values()) == {last}:
+    if still_open and not brought_back and {int(record["number"]) for record in still_open.values()} == {last}:
         return NextQuiesce(last)
     return NextQuiesce(last + 1, still_open)

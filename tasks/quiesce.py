@@ -63,14 +63,10 @@ def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
 
     Before anything of the host is held, its dead man's switch is armed.
     """
+    changes = following.changes(host)
+    held = services.that_run(run, host) | changes.pop("held", {})
     run.hosts[host].run(
-        "Set-QuiesceState",
-        number=following.number,
-        fence=run.fence,
-        state="open",
-        held=services.that_run(run, host),
-        forget=following.forgotten(host),
-        **{"from": following.carried.get(host, 0)},
+        "Set-QuiesceState", number=following.number, fence=run.fence, state="open", held=held, **changes
     )
     switch.arm(run, host)
 

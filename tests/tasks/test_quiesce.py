@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from model.estate import BackupItem, load_estate
+from model.hooks import CommandCall, SnapshotHook, answered_section, asked_section
 from model.journal import Journal
 from model.keys import RunKey
+from model.records import HookRecord
 from model.reopen import PATCHING, RELEASED, REOPENING
-from tasks import backup, quiesce
+from tasks import backup, quiesce, snapshots
 from tasks.bring_back import _schedules
 from tasks.jobs import Ended, Job
 
@@ -160,6 +162,41 @@ def test_a_reopening_is_forgotten_under_the_next_number(world: World) -> None:
     world.web.quiesce["held"] |= {REOPENING: True, RELEASED: True}
     assert world.number() == 6
     assert not {REOPENING, RELEASED} & set(world.web.quiesce["held"])
+
+
+SNAPSHOT = SnapshotHook(
+    snapshot="vcenter",
+    take=CommandCall(command=("take", "{host}"), id_at="."),
+    proof=CommandCall(command=("proof", "{id}")),
+)
+
+
+def test_a_snapshot_of_before_customers_worked_is_no_way_back_and_still_to_be_deleted(world: World) -> None:
+    """The next number has one of its own; whoever forgets to delete the old one is reminded of both."""
+    old = {"id": "snap-old", "until": "2026-03-11T08:00:00+00:00"}
+    asked = {"asked": "2026-03-08T08:05:00+00:00"}
+    world.web.quiesce["held"] |= {REOPENING: True, asked_section(SNAPSHOT): asked, answered_section(SNAPSHOT): old}
+    calls: list[str] = []
+
+    def make(call: CommandCall, words: dict[str, str], _: float) -> str:
+        calls.append(call.command[0])
+        return words["id"] or "snap-new"
+
+    world.run.hooks = SimpleNamespace(make=make)
+    assert world.number() == 6
+    for _ in range(2):
+        plain(snapshots.take)(world.run, SNAPSHOT, "web01")
+    assert calls == ["take", "proof", "proof"]
+    assert [(r.status, r.id) for r in world.run.journal.of(HookRecord)] == [
+        ("done", "snap-new"),
+        ("adopted", "snap-new"),
+    ]
+    world.web.quiesce["held"][answered_section(SNAPSHOT)]["until"] = "2026-03-12T08:00:00+00:00"
+    world.run.estate = SimpleNamespace(
+        name="acme", snapshots=lambda: [(SNAPSHOT, "web01")], hosts=world.run.estate.hosts
+    )
+    world.run.facts = {"web01": SimpleNamespace(quiesce=world.web.quiesce)}
+    assert [line.split()[2] for line in plain(snapshots.remind)(world.run, strict=False)] == ["snap-old", "snap-new"]
 
 
 class Sql:
