@@ -84,6 +84,7 @@ def patch_estate(
                 preflight.must_be_in_window(run)
                 if plan.installs:
                     fetch(run)
+                    preflight.must_be_in_window(run)  # files may have taken hours to come
                     back_up(run, make_quiet(run))
                     take_snapshots(run)
                     patch(run, plan)
@@ -182,6 +183,7 @@ def take_snapshots(run: Run) -> None:
 
 def patch(run: Run, plan: Plan) -> None:
     """Rounds of install, restart and rescan, until nothing is left that the plan admits."""
+    preflight.must_be_in_window(run)  # backups may have taken hours, and hosts that wait for a restart get theirs first
     settle("install", [switch.stand_down.submit(run, host) for host in run.hosts])
     todo = install.first_round(run, plan)
     waits = {host: install.waits_for_restart.submit(run, host, steps) for host, steps in todo.items()}
