@@ -129,8 +129,13 @@ def wait_until_quiet(run: Run, host: str) -> tuple[str, ...]:
 
 @step("maintenance page on {host}")
 def put_page_up(run: Run, host: str) -> None:
-    """Give the public bindings of the host's sites to the maintenance site; the private check bindings stay."""
+    """Give the public bindings of the host's sites to the maintenance site; the private check bindings stay.
+
+    A web server that serves no site of the estate (IIS is there for something else) has nothing to close.
+    """
     sites = [{"name": site.iis_name, "check_binding": site.check_binding} for site in run.estate.sites_on(host)]
+    if not sites:
+        return
     page = resources.files("report").joinpath("templates/maintenance.html").read_text(encoding="utf-8")
     run.hosts[host].run("Enter-Maintenance", sites=sites, html=page, number=run.number, fence=run.fence)
     tell("quiesce", host, "maintenance page up")

@@ -164,6 +164,15 @@ def test_a_reopening_is_forgotten_under_the_next_number(world: World) -> None:
     assert not {REOPENING, RELEASED} & set(world.web.quiesce["held"])
 
 
+def test_a_web_server_without_a_site_has_nothing_to_close(world: World) -> None:
+    """Its PowerShell would refuse an empty list, and the night would end there."""
+    closed: list[str] = []
+    for name, host in world.run.hosts.items():
+        host.run = lambda script, name=name, **_: closed.append(f"{script} {name}")
+        plain(quiesce.put_page_up)(world.run, name)
+    assert closed == ["Enter-Maintenance web01"]
+
+
 SNAPSHOT = SnapshotHook(
     snapshot="vcenter",
     take=CommandCall(command=("take", "{host}"), id_at="."),
