@@ -7,7 +7,8 @@ A section of `held` (for example the Agent jobs that were enabled) is recorded o
 would see its own work, not the earlier state. Compare the answer with what was sent.
 .PARAMETER from
 Goes on with the open record of this number under `number`, where it is still open: what it tells of the host from
-before stays, but for the sections that `forget` names. 0: with none.
+before stays, but for the sections that `forget` names. Where nothing that was begun stays, it is opened anew: what the
+event logs have told in between is not of this night. 0: with none.
 .PARAMETER forget
 Sections that are removed, in the same write that records `held`.
 .PARAMETER state
@@ -52,6 +53,7 @@ if ($from -gt 0) {
             $record.number = $number
             # In one write: what belongs to the old number alone is never seen under the new one.
             $null = & $note $record
+            if (@($record.held.PSObject.Properties | Where-Object { Test-BegunSection -Section $_.Name }).Count -eq 0) { $record.opened = Get-IsoNow }
             Write-JsonFile -Path "$(Get-PatchingRoot)\quiesce.json" -Value $record
         }
     }

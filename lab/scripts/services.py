@@ -43,6 +43,11 @@ def update_quiesce(host: Host, number: int, fence: int, change: Callable[[dict[s
         return record
 
 
+def is_begun(section: str) -> bool:
+    """Whether a section of the record says that something may be half installed."""
+    return section in ("patching", "installing", "restarting") or section.startswith("sql-patch-")
+
+
 def _open(record: dict[str, Any] | None, number: int) -> dict[str, Any]:
     if record is None or (record["state"] == "closed" and record["number"] < number):
         return {
@@ -109,6 +114,8 @@ def _carry(host: Host, old: int, number: int, note: Callable[[dict[str, Any]], N
     if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
         record["number"] = number
         note(record)
+        if not any(is_begun(section) for section in record["held"]):
+            record["opened"] = now()
         write_json(host, QUIESCE, record)
 
 

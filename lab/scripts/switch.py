@@ -26,7 +26,7 @@ from lab.scripts.library import (
     write_file,
     write_json,
 )
-from lab.scripts.services import quiesce, start_in_order, update_quiesce
+from lab.scripts.services import is_begun, quiesce, start_in_order, update_quiesce
 from lab.web.events import ERROR, WARNING, log_event
 
 NAME = "dead-mans-switch"
@@ -34,7 +34,6 @@ FOLDER = rf"{ROOT}\switch"
 SAID = rf"{FOLDER}\said.json"
 LIMIT = 1800
 PATIENCE = 600.0
-BEGUN = ("patching", "installing", "restarting")
 
 
 @script("Enable-DeadMansSwitch")
@@ -157,7 +156,7 @@ def _exit(host: Host, fence: int) -> None:
 
 
 def _begun(record: dict[str, Any]) -> list[str]:
-    return [section for section in record["held"] if section in BEGUN or section.startswith("sql-patch-")]
+    return [section for section in record["held"] if is_begun(section)]
 
 
 def _closed(host: Host, silent: str, recover: str, begun: list[str]) -> dict[str, Any]:
