@@ -99,6 +99,8 @@ def patch_estate(
         finally:
             # Plain functions, not tasks: after Cancel or Pause Prefect starts no task any more.
             back = bring_back(run, finished=finished, stopped=stopped_by is not None and stopped_by.stage != CUT_OFF)
+            if finished and not back.left_to:
+                validate.billing(run)
             outcome = conclude(run, stopped_by, back, looked_only=dry_run)
             report.write(run, outcome)
             if outcome.succeeded and not dry_run:
@@ -235,6 +237,10 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
 
 
 def check(run: Run) -> None:
-    """Every declared check, in parallel, behind the maintenance page; what must pass is asked again before reopening."""
-    done = [validate.check.submit(run, one, node) for one, node in checks.declared(run)]
+    """Every declared check, in parallel, behind the maintenance page; what must pass is asked again before reopening.
+
+    Those of the billing services are asked after it: they are started last.
+    """
+    asked = [(one, node) for one, node in checks.declared(run) if not run.estate.waits_for_billing(one)]
+    done = [validate.check.submit(run, one, node) for one, node in asked]
     settle("validate", done)
