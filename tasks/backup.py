@@ -86,7 +86,8 @@ def gate(run: Run, quiesce: QuiesceRecord, records: list[BackupRecord]) -> GateV
     Raises Stopped with what is missing.
     """
     artifacts.backups(run)
-    verdict = may_patch(run.estate, records, quiesce, datetime.now(UTC))
+    computers = {facts.computer for facts in run.facts.values()}
+    verdict = may_patch(run.estate, records, quiesce, datetime.now(UTC), computers=computers)
     if not verdict.allowed:
         raise Stopped("backup", [Problem(reason, reason.partition(": ")[0]) for reason in verdict.reasons])
     return verdict
