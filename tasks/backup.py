@@ -147,7 +147,7 @@ def _staging(run: Run, item: BackupItem, path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Stopped, JobFailed):
+    except (Stopped, JobFailed, StoreError):
         _clear(run, item, path)
         raise
     _clear(run, item, path)

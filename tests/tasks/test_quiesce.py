@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from blocks.s3_errors import ObjectTooLarge
+from blocks.s3_store import S3BackupStore, S3Credentials
 from model.estate import BackupItem, load_estate
 from model.hooks import CommandCall, SnapshotHook, answered_section, asked_section
 from model.journal import Journal
@@ -235,6 +237,25 @@ def test_a_job_that_is_held_later_is_on_record_as_well(world: World) -> None:
         assert plain(quiesce.hold_schedules)(world.run, "sql01") == ("nightly rating", "eCheck export")
     assert not any(sql.enabled.values())
     assert list(_schedules(world.sql.quiesce)) == ["nightly rating", "eCheck export"]
+
+
+def test_what_a_store_refuses_is_not_left_on_the_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is too large for one PUT is refused before it is sent: each night would leave one more."""
+    jobs: list[str] = []
+
+    def end_of(_: Any, __: int, job: Job) -> Ended:
+        jobs.append(job.step)
+        return Ended({"path": r"D:\x.zip", "size": 6 * 1024**3, "sha256": "a" * 64}, datetime.now(UTC))
+
+    monkeypatch.setattr(backup, "end_of", end_of)
+    monkeypatch.setattr(backup, "run_job", lambda _, __, job: jobs.append(job.step) or {"failed": []})
+    keys = S3Credentials(access_key_id="AKIAXXXXXXXX", secret_access_key="x")
+    world.run.buckets = {"s3://bkbk/p/": S3BackupStore("bkbk", "p", keys)}
+    stores = r"[{share: '\\nas\b', credentials: nas}]"
+    world.run.estate = load_estate(ESTATE.replace(stores, "[{s3: bkbk, prefix: p/, credentials: s3}]"), "acme.yaml")
+    with pytest.raises(ObjectTooLarge):
+        plain(backup.back_up_folder)(world.run, BackupItem("files", "web01", r"D:\Work"))
+    assert jobs == ["archive", "clear"]
 
 
 def test_a_backup_is_as_old_as_the_job_that_made_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
