@@ -117,6 +117,7 @@ def look(run: Run, *, prove: bool = False) -> None:
     hosts = [preflight.look_at_host.submit(run, host) for host in run.hosts]
     sql = [preflight.look_at_sql.submit(run, host) for host in run.sql]
     stores = [preflight.look_at_bucket.submit(run, store) for store in run.buckets]
+    sizes = [preflight.look_at_size.submit(run, item) for item in preflight.large_items(run)]
     nodes = [balancers.look.submit(run, host) for host in run.hosts if run.estate.balancers_of(host)]
     sites = [preflight.look_at_site.submit(run, site, node) for site, node in preflight.site_nodes(run)]
     facts, unanswered = gather(hosts)
@@ -124,7 +125,7 @@ def look(run: Run, *, prove: bool = False) -> None:
     instances, sql_unanswered = gather(sql)
     # Of a host that refuses our password nothing more is asked: every try counts towards locking the account.
     ways = [preflight.look_at_way.submit(run, *way) for way in preflight.ways(run, facts, instances)]
-    _, others = gather([*stores, *sites, *nodes, *ways, *canaries])
+    _, others = gather([*stores, *sizes, *sites, *nodes, *ways, *canaries])
     preflight.judge(run, facts, instances, [*unanswered, *sql_unanswered, *others])
     if run.estate.snapshots():
         settle("preflight", [snapshots.remind.submit(run, strict=prove)])
