@@ -214,6 +214,13 @@ class SqlServer:
         (row,) = self.query(statements.DATA_BYTES, database)
         return None if row["bytes"] is None else int(row["bytes"])
 
+    def backup_bytes(self, database: str) -> int | None:
+        """Bytes that a backup of a database takes at least; None where the server compresses: nobody knows before."""
+        if any(row["compresses"] for row in self.query(statements.BACKUP_COMPRESSION)):
+            return None
+        (row,) = self.query(statements.USED_BYTES, database=database)
+        return None if row["bytes"] is None else int(row["bytes"])
+
     def enabled_jobs(self) -> tuple[str, ...]:
         """The Agent jobs that are enabled, by name."""
         return _names(self.query(statements.ENABLED_JOBS))

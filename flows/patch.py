@@ -84,6 +84,7 @@ def patch_estate(
                 preflight.must_be_in_window(run)
                 if plan.installs:
                     fetch(run)
+                    preflight.must_be_in_window(run)  # files may have taken hours to come
                     back_up(run, make_quiet(run))
                     take_snapshots(run)
                     patch(run, plan)
@@ -98,6 +99,8 @@ def patch_estate(
         finally:
             # Plain functions, not tasks: after Cancel or Pause Prefect starts no task any more.
             back = bring_back(run, finished=finished, stopped=stopped_by is not None and stopped_by.stage != CUT_OFF)
+            if finished and not back.left_to:
+                validate.billing(run)
             outcome = conclude(run, stopped_by, back, looked_only=dry_run)
             report.write(run, outcome)
             if outcome.succeeded and not dry_run:
@@ -114,6 +117,7 @@ def look(run: Run, *, prove: bool = False) -> None:
     hosts = [preflight.look_at_host.submit(run, host) for host in run.hosts]
     sql = [preflight.look_at_sql.submit(run, host) for host in run.sql]
     stores = [preflight.look_at_bucket.submit(run, store) for store in run.buckets]
+    sizes = [preflight.look_at_size.submit(run, item) for item in preflight.large_items(run)]
     nodes = [balancers.look.submit(run, host) for host in run.hosts if run.estate.balancers_of(host)]
     sites = [preflight.look_at_site.submit(run, site, node) for site, node in preflight.site_nodes(run)]
     facts, unanswered = gather(hosts)
@@ -121,7 +125,7 @@ def look(run: Run, *, prove: bool = False) -> None:
     instances, sql_unanswered = gather(sql)
     # Of a host that refuses our password nothing more is asked: every try counts towards locking the account.
     ways = [preflight.look_at_way.submit(run, *way) for way in preflight.ways(run, facts, instances)]
-    _, others = gather([*stores, *sites, *nodes, *ways, *canaries])
+    _, others = gather([*stores, *sizes, *sites, *nodes, *ways, *canaries])
     preflight.judge(run, facts, instances, [*unanswered, *sql_unanswered, *others])
     if run.estate.snapshots():
         settle("preflight", [snapshots.remind.submit(run, strict=prove)])
@@ -149,7 +153,7 @@ def fetch(run: Run) -> None:
 def make_quiet(run: Run) -> QuiesceRecord:
     """Hold schedules, wait for running work, put the page up, look again, stop services: in this order."""
     started = datetime.now(UTC)
-    following = quiesce.number(run)
+    following = quiesce.number(run, settle("quiesce", [quiesce.look.submit(run, host) for host in run.hosts]))
     opened = [quiesce.open_quiesce.submit(run, host, following) for host in run.hosts]
     settle("quiesce", opened)
     settle("quiesce", [silence.begin.submit(run, hook) for hook in run.estate.silences])
@@ -161,8 +165,8 @@ def make_quiet(run: Run) -> QuiesceRecord:
     settle("quiesce", pages)
     again = [After(pages).submit(quiesce.wait_until_quiet, run, host) for host in run.sql]
     waited += settle("quiesce", again)
-    settle("quiesce", [After(again).submit(quiesce.stop_services, run, run.estate.engageip.host)])
-    return quiesce.record(run, started, waited, {host: future.result() for host, future in held.items()})
+    quiet = settle("quiesce", [After(again).submit(quiesce.stop_services, run, run.estate.engageip.host)])[0]
+    return quiesce.record(run, started, quiet, waited, {host: future.result() for host, future in held.items()})
 
 
 def back_up(run: Run, quiet: QuiesceRecord) -> None:
@@ -182,6 +186,7 @@ def take_snapshots(run: Run) -> None:
 
 def patch(run: Run, plan: Plan) -> None:
     """Rounds of install, restart and rescan, until nothing is left that the plan admits."""
+    preflight.must_be_in_window(run)  # backups may have taken hours, and hosts that wait for a restart get theirs first
     settle("install", [switch.stand_down.submit(run, host) for host in run.hosts])
     todo = install.first_round(run, plan)
     waits = {host: install.waits_for_restart.submit(run, host, steps) for host, steps in todo.items()}
@@ -233,6 +238,10 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
 
 
 def check(run: Run) -> None:
-    """Every declared check, in parallel, behind the maintenance page; what must pass is asked again before reopening."""
-    done = [validate.check.submit(run, one, node) for one, node in checks.declared(run)]
+    """Every declared check, in parallel, behind the maintenance page; what must pass is asked again before reopening.
+
+    Those of the billing services are asked after it: they are started last.
+    """
+    asked = [(one, node) for one, node in checks.declared(run) if not run.estate.waits_for_billing(one)]
+    done = [validate.check.submit(run, one, node) for one, node in asked]
     settle("validate", done)

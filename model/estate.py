@@ -220,6 +220,11 @@ class Estate(Part):
         """EngageIP's services on ``host``: those declared, on the EngageIP host; none elsewhere."""
         return self.engageip.services if host == self.engageip.host else ()
 
+    def waits_for_billing(self, check: Check) -> bool:
+        """Whether it asks for a service of EngageIP, which is started last of all: only then it can pass."""
+        ours = {name.casefold() for name in self.services_on(self.engageip.host)}
+        return isinstance(check, ServiceCheck) and check.on == self.engageip.host and check.service.casefold() in ours
+
     def upgrades(self) -> tuple[EngageIPUpgrade, ...]:
         """The upgrades of EngageIP, in the order of the file."""
         return tuple(package for package in self.updates.packages if isinstance(package, EngageIPUpgrade))

@@ -18,6 +18,7 @@ from model.order import DependencyCycle, default_dependencies, waves
 from model.package_rules import PACKAGE_RULES, credentials_kind
 from model.parts import SYSTEM_DATABASES, Role
 from model.sql.branches import level_of
+from model.stores import patched_server
 from model.words import split_url, url_port
 
 Found = Iterator[tuple[Path, str]]
@@ -277,14 +278,14 @@ def _one_kind_each(data: Any) -> Found:
 
 
 def _off_the_servers(data: Any) -> Found:
-    names = {name.casefold(): name for name in _mapping(data, "hosts")}
-    names |= {address.casefold(): str(path[1]) for path, address in _texts(data, "hosts/*/address")}
+    names = {str(name): str(name) for name in _mapping(data, "hosts")}
+    names |= {address: str(path[1]) for path, address in _texts(data, "hosts/*/address")}
     for path, share in _texts(data, "backup/stores/*/share"):
-        server = share.removeprefix("\\\\").partition("\\")[0].casefold()
-        if server in names:
+        if server := patched_server(share, names):
+            where = names.get(server, "the host itself that sends there")
             yield (
                 path,
-                f"lies on {names[server]}, which is patched; a backup counts only off the servers: name another machine",
+                f"lies on {where}, which is patched; a backup counts only off the servers: name another machine",
             )
 
 

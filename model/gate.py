@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from model.estate import BackupItem, Estate
 from model.records import BackupRecord, QuiesceRecord
+from model.stores import patched_server
 from model.words import duration_text
 
 CLOCK_TOLERANCE = timedelta(minutes=2)
@@ -36,11 +37,13 @@ def may_patch(
     now: datetime,
     *,
     loss_approved: bool = False,
+    computers: Collection[str] = (),
 ) -> GateVerdict:
     """Whether installing may begin.
 
     A backup counts if a job of this quiesce made it; an older one only within ``backup.max_age`` of ``now`` and where
-    the loss window has been stated and approved (``loss_approved``). Every item must lie in every store.
+    the loss window has been stated and approved (``loss_approved``). Every item must lie in every store, and none on a
+    server that is patched, also by the names that the servers have for themselves (``computers``).
     """
     by_place: dict[tuple[str, str, str, str], list[BackupRecord]] = {}
     for record in records:
@@ -51,7 +54,7 @@ def may_patch(
         for store in estate.backup.stores:
             found = by_place.get((item.kind, item.host, item.subject.casefold(), store.name), [])
             best = _best(found, quiesce)
-            reason = _missing(item, store.name) if best is None else _fault(estate, item, best, quiesce, now)
+            reason = _missing(item, store.name) if best is None else _fault(estate, item, best, quiesce, now, computers)
             if reason is not None:
                 reasons.append(reason)
             elif best is not None and not _of_this_quiesce(best, quiesce):
@@ -82,13 +85,20 @@ def _missing(item: BackupItem, store: str) -> str:
     return f"{item}: no backup in {store}"
 
 
-def _fault(estate: Estate, item: BackupItem, record: BackupRecord, quiesce: QuiesceRecord, now: datetime) -> str | None:
+def _fault(
+    estate: Estate,
+    item: BackupItem,
+    record: BackupRecord,
+    quiesce: QuiesceRecord,
+    now: datetime,
+    computers: Collection[str],
+) -> str | None:
     rules: tuple[tuple[bool, str], ...] = (
         (not record.complete, f"is not complete{_remark(record)}"),
         (not record.verified, f"is not verified{_remark(record)}"),
         (record.sha256 is None, "has no SHA-256, so nothing proves that it stays whole"),
         (
-            _on_a_server(estate, record.path),
+            _on_a_server(estate, computers, record.path),
             f"lies on a server that is patched ({record.path}); it counts only off the servers",
         ),
     )
@@ -113,11 +123,10 @@ def _remark(record: BackupRecord) -> str:
     return f": {record.remark}" if record.remark else ""
 
 
-def _on_a_server(estate: Estate, path: str) -> bool:
+def _on_a_server(estate: Estate, computers: Collection[str], path: str) -> bool:
     if path.startswith("s3://"):
         return False
     if not path.startswith("\\\\"):
         return True
-    server = path.removeprefix("\\\\").partition("\\")[0].casefold()
-    names = {name.casefold() for name in estate.hosts} | {host.address.casefold() for host in estate.hosts.values()}
-    return server in names
+    names = {*estate.hosts, *(host.address for host in estate.hosts.values()), *computers}
+    return patched_server(path, names) is not None

@@ -298,6 +298,31 @@ def answered_section(hook: AnyHook) -> str:
     return f"{asked_section(hook)}-answered"
 
 
+def carried(held: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Sections of quiesce ``number`` that are not true of the next one, under the names by which they are remembered.
+
+    A snapshot of before customers worked again is no way back any more, and is still to be deleted.
+    """
+    snapshots = f"hook-{SnapshotHook.KEY}-"
+    return {f"earlier-{number}-{section}": value for section, value in held.items() if section.startswith(snapshots)}
+
+
+def answers(hook: AnyHook, held: Mapping[str, Any]) -> list[dict[str, str]]:
+    """All that a hook has answered, as a host remembers it: for this quiesce, and for those that it goes on with."""
+    return _also_earlier(answered_section(hook), held)
+
+
+def unanswered(hook: AnyHook, held: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The times that a hook was asked, or was about to be, and nobody has heard an answer."""
+    heard = {section.removesuffix("-answered") for section in held if section.endswith("-answered")}
+    return _also_earlier(asked_section(hook), {section: held[section] for section in held if section not in heard})
+
+
+def _also_earlier(section: str, held: Mapping[str, Any]) -> list[dict[str, str]]:
+    name = re.compile(rf"(earlier-\d+-)*{re.escape(section)}")
+    return [value for known, value in held.items() if name.fullmatch(known)]
+
+
 # Filling in ----------------------------------------------------------------------------------------------------------
 
 

@@ -317,6 +317,8 @@ def _restarts(estate: Estate) -> Iterator[PlanStep]:
 
 def _checks(estate: Estate) -> Iterator[PlanStep]:
     for check in estate.checks:
+        if estate.waits_for_billing(check):
+            continue
         nodes = estate.nodes_of(check.http) if isinstance(check, HttpCheck) else (check.on,)
         for host in nodes:
             yield PlanStep(stage="check", host=host, subject=check.title, detail=check.severity)
@@ -331,3 +333,5 @@ def _reopening(estate: Estate) -> Iterator[PlanStep]:
             yield PlanStep(stage="reopen", group=1, host=host, subject=f"release Agent job {job}")
     for service in reversed(estate.engageip.services):
         yield PlanStep(stage="reopen", group=2, host=estate.engageip.host, subject=f"start service {service}")
+    for check in filter(estate.waits_for_billing, estate.checks):
+        yield PlanStep(stage="reopen", group=3, host=estate.engageip.host, subject=check.title, detail=check.severity)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from model.estate import Estate
+from model.estate import Estate, ShareStore
 from model.hints import did_you_mean
 from model.records import HostFacts
 from model.sql.facts import SqlFacts
+from model.stores import patched_server
 
 _OUT = "Patch it by hand, and take it out of the estate file."
 _SYSTEM = {"master", "model", "msdb", "tempdb"}
@@ -44,6 +45,15 @@ def host_problems(estate: Estate, facts: HostFacts, now: datetime) -> Iterator[s
     system = next((drive for drive in facts.drives if drive.letter.upper() == "C"), None)
     if system is not None and system.free < SYSTEM_DRIVE_FREE:
         yield f"{host}: {system.free / 1024**3:.1f} GB are free on C:, updates need {SYSTEM_DRIVE_FREE / 1024**3:.0f} GB. Free space."
+    yield from _place_problems(estate, facts)
+
+
+def _place_problems(estate: Estate, facts: HostFacts) -> Iterator[str]:
+    """What is wrong with where backups come from and go to."""
+    host = facts.host
+    for store in estate.backup.stores:
+        if isinstance(store, ShareStore) and patched_server(store.share, [facts.computer]):
+            yield f"{host}: backup.stores names {store.share}, which lies on it ({facts.computer}). Name another machine."
     folders = [item.subject for item in estate.backup_items() if item.host == host and item.kind == "files"]
     letters = {drive.letter.upper() for drive in facts.drives}
     for folder in folders:

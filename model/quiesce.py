@@ -2,37 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.reopen import REOPENING
+from model import hooks
+from model.records import HostFacts
+from model.reopen import RELEASED, REOPENING, RESTORED
+
+QUIET = "quiet"
+"""The section that says since when the estate is quiet: ``{"at"}``, by the clock of the run that had made it so."""
 
 
 @dataclass(frozen=True)
 class NextQuiesce:
-    """The number to go on with; ``carried`` are the hosts whose open record goes on under it, and its old number.
+    """The number to go on with; ``carried`` are the hosts whose open record goes on under it, with that record.
 
     Such a record still tells how the host was before it was first made quiet, while backups have to be taken anew.
     """
 
     number: int
-    carried: Mapping[str, int] = field(default_factory=dict)
+    carried: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def changes(self, host: str) -> dict[str, Any]:
+        """What becomes of a carried record, as Set-QuiesceState is told it; empty where there is none.
+
+        The sections that told of the old number alone are forgotten, or go on under other names.
+        """
+        if host not in self.carried:
+            return {}
+        old, held = int(self.carried[host]["number"]), self.carried[host].get("held") or {}
+        kept = hooks.carried(held, old)
+        gone = [section for section in held if f"earlier-{old}-{section}" in kept]
+        return {"from": old, "forget": [QUIET, REOPENING, RELEASED, RESTORED, *gone], "held": kept}
 
 
-def next_quiesce(known: Mapping[str, Mapping[str, Any] | None]) -> NextQuiesce:
+def at_work(
+    quiesce: Mapping[str, Any], billing: Iterable[str], facts: HostFacts, sites: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Whether what is held by an open quiesce works all the same: a boot has started it, or a person has opened it.
+
+    ``billing`` are the services of EngageIP, ``sites`` what Get-IisState tells of the recorded ones. What else is on
+    record (W3SVC, for an installer) writes nothing of its own.
+    """
+    ours = {name.casefold() for name in billing}
+    ran = [s["name"] for s in quiesce["services"] if s["status"] == "Running" and s["name"].casefold() in ours]
+    if any((found := facts.service(name)) and found.status not in {None, "Stopped"} for name in ran):
+        return True
+    public = {(site["name"], *_address(binding)) for site in quiesce["sites"] for binding in site["bindings"] or ()}
+    return any((site["name"], *_address(binding)) in public for site in sites for binding in site["bindings"] or ())
+
+
+def _address(binding: Mapping[str, Any]) -> tuple[str, str]:
+    return binding["protocol"], binding["information"]
+
+
+def next_quiesce(known: Mapping[str, Mapping[str, Any] | None], working: Collection[str] = ()) -> NextQuiesce:
     """What to call the next quiesce; ``known`` is ``quiesce.json`` of each host, None where there is none.
 
     One that an unfinished run left open everywhere is gone on with, and its backups count. Where customers may have
-    been at work since (a host has been brought back, or was about to be) it has ended, and the next number begins.
+    been at work since (a host has been brought back, was about to be, or is ``working`` although it is held) it has
+    ended, and the next number begins.
     """
     records = {host: record for host, record in known.items() if record}
-    still_open = {host: int(record["number"]) for host, record in records.items() if record["state"] == "open"}
+    still_open = {host: record for host, record in records.items() if record["state"] == "open"}
     last = max((int(record["number"]) for record in records.values()), default=0)
     brought_back = any(
-        REOPENING in (record.get("held") or {}) if host in still_open else int(record["number"]) == last
+        REOPENING in (record.get("held") or {}) or host in working
+        if host in still_open
+        else int(record["number"]) == last
         for host, record in records.items()
     )
-    if still_open and not brought_back and set(still_open.values()) == {last}:
+    if still_open and not brought_back and {int(record["number"]) for record in still_open.values()} == {last}:
         return NextQuiesce(last)
     return NextQuiesce(last + 1, still_open)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pydantic import AwareDatetime, Field
 
@@ -39,6 +41,44 @@ def windows_path(root: str, name: str) -> str:
     if any(part in ("", ".", "..") or re.search(r'[\\<>:"|?*\x00-\x1f]|[. ]$', part) for part in parts):
         raise ValueError(f"{name[:120]!r} is no path below a share: it has an empty, relative or forbidden part")
     return "\\".join([root.rstrip("\\"), *parts])
+
+
+def patched_server(share: str, names: Iterable[str]) -> str | None:
+    r"""Which of the machines called ``names`` a UNC path lies on; ``localhost`` where it is whichever asks; None: another.
+
+    A machine is known by its first label where one of the two names has no more: ``\\sql01.acme.example`` is sql01.
+    """
+    server = _machine(share.removeprefix("\\\\").partition("\\")[0])
+    if server in {"localhost", "localhost.localdomain"} or _is_loopback(server):
+        return "localhost"
+    return next((name for name in names if _same_machine(server, _machine(name))), None)
+
+
+def _machine(name: str) -> str:
+    """A name as it is compared: a port or SSL (``nas01@8080``), and the dot of the root, are no part of it."""
+    name = name.partition("@")[0].casefold().rstrip(".")
+    # How a UNC path names an IPv6 address, which has colons.
+    return name.removesuffix(".ipv6-literal.net").replace("-", ":") if name.endswith(".ipv6-literal.net") else name
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name.partition("s")[0] if ":" in name else name)
+    except ValueError:
+        return None
+
+
+def _is_loopback(name: str) -> bool:
+    address = _address(name)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _same_machine(one: str, other: str) -> bool:
+    addresses = _address(one), _address(other)
+    if any(addresses):
+        return addresses[0] == addresses[1]
+    labels = one.split("."), other.split(".")
+    return one == other or (min(map(len, labels)) == 1 and labels[0][0] == labels[1][0])
 
 
 class StoredObject(Record):

@@ -24,7 +24,7 @@ from model.sql.statements import backup_statement, verify_statement
 from model.stores import object_name, windows_path
 from model.storing import not_packed, not_stored, not_what_was_sent
 from tasks import artifacts
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, run_job
+from tasks.jobs import Ended, Job, JobFailed, OutcomeUnknown, end_of, run_job
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
@@ -36,18 +36,17 @@ _URL_LIFETIME = timedelta(hours=12)
 @step("back up {item}")
 def back_up_folder(run: Run, item: BackupItem) -> list[BackupRecord]:
     """Pack a folder of a host and send the archive to every store; one record per store."""
-    started = datetime.now(UTC)
     source = IIS_CONFIGURATION if item.kind == "iis" else item.subject
     path = _staged(run, item, ".zip")
     with _staging(run, item, path):
         try:
             parameters = {"source": source, "destination": path, "snapshot": run.estate.backup.snapshots}
-            made = _job(run, item, "archive", "New-FolderArchive", parameters)
+            archive = _job(run, item, "archive", "New-FolderArchive", parameters)
         except JobFailed as failed:
             raise _stopped(item, not_packed(path, failed.message, failed.hresult)) from None
-        if made.get("remark"):
-            tell("backup", f"{item.host} {item.subject}", made["remark"])
-        return _send(run, item, made, started)
+        if archive.result.get("remark"):
+            tell("backup", f"{item.host} {item.subject}", archive.result["remark"])
+        return _send(run, item, archive.result, archive.started)
 
 
 @step("back up {item}")
@@ -56,16 +55,16 @@ def back_up_database(run: Run, item: BackupItem) -> list[BackupRecord]:
 
     Raises Stopped with the one line that says why it does not count: an exit code alone never decides.
     """
-    started = datetime.now(UTC)
     path = _staged(run, item, ".bak")
     with _staging(run, item, path):
-        made = _statement(run, item, "backup", backup_statement(item.subject, path))
+        backup = _statement(run, item, "backup", backup_statement(item.subject, path))
+        made = backup.result
         if made["errors"]:
             needs, free = _room(run, item, path)
             verdict = judge(item.host, item.subject, path=path, backup=made, needs=needs, free=free)
             raise Stopped.because("backup", verdict.reason)
-        verified = _statement(run, item, "verify", verify_statement(path))
-        measured = _job(run, item, "measure", "Measure-BackupFile", {"path": path})
+        verified = _statement(run, item, "verify", verify_statement(path)).result
+        measured = _job(run, item, "measure", "Measure-BackupFile", {"path": path}).result
         verdict = judge(
             item.host,
             item.subject,
@@ -77,7 +76,7 @@ def back_up_database(run: Run, item: BackupItem) -> list[BackupRecord]:
         )
         if not verdict.good:
             raise Stopped.because("backup", verdict.reason)
-        return _send(run, item, measured, started)
+        return _send(run, item, measured, backup.started)
 
 
 @step("the gate: every backup complete, verified, off the servers")
@@ -87,7 +86,8 @@ def gate(run: Run, quiesce: QuiesceRecord, records: list[BackupRecord]) -> GateV
     Raises Stopped with what is missing.
     """
     artifacts.backups(run)
-    verdict = may_patch(run.estate, records, quiesce, datetime.now(UTC))
+    computers = {facts.computer for facts in run.facts.values()}
+    verdict = may_patch(run.estate, records, quiesce, datetime.now(UTC), computers=computers)
     if not verdict.allowed:
         raise Stopped("backup", [Problem(reason, reason.partition(": ")[0]) for reason in verdict.reasons])
     return verdict
@@ -102,12 +102,12 @@ def _job(
     secrets: dict[str, Any] | None = None,
     *,
     part: str = "",
-) -> dict[str, Any]:
+) -> Ended:
     subject = f"{item.subject} {part}".strip()
-    return run_job(run, run.number, Job(item.host, step_name, subject, script, parameters, secrets))
+    return end_of(run, run.number, Job(item.host, step_name, subject, script, parameters, secrets))
 
 
-def _statement(run: Run, item: BackupItem, step_name: str, statement: str) -> dict[str, Any]:
+def _statement(run: Run, item: BackupItem, step_name: str, statement: str) -> Ended:
     login = run.credentials[run.estate.sql[item.host].credentials]
     instance = run.estate.sql[item.host].instance
     server = "localhost" if instance == "MSSQLSERVER" else f"localhost\\{instance}"
@@ -147,7 +147,7 @@ def _staging(run: Run, item: BackupItem, path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Stopped, JobFailed):
+    except (Stopped, JobFailed, StoreError):
         _clear(run, item, path)
         raise
     _clear(run, item, path)
@@ -182,7 +182,7 @@ def _send(run: Run, item: BackupItem, made: dict[str, Any], started: datetime) -
             targets.append({"name": label, "kind": "share", "path": windows_path(store.share, name)})
     parameters = {"source": made["path"], "sha256": made["sha256"], "targets": targets}
     try:
-        sent = _job(run, item, "send", "Send-BackupFile", parameters, secrets)
+        sent = _job(run, item, "send", "Send-BackupFile", parameters, secrets).result
     except JobFailed as failed:
         raise _stopped(item, failed.message) from None
     records: list[BackupRecord] = []
@@ -222,14 +222,16 @@ def _fault(run: Run, item: BackupItem, store: ShareStore | S3Store, name: str, m
     """None where the store holds what was made; else what is wrong with its copy, for the gate to tell.
 
     S3 is asked here. A share is read by a job of its own: what the sender read back may have come from a cache, or
-    have changed when the file got its name.
+    have changed when the file got its name. It is another one for each run, by the number of its lease: what an earlier
+    run has read there may be gone by now.
     """
     try:
         if isinstance(store, S3Store):
             run.buckets[store.name].verify(name, sha256=made["sha256"], size=made["size"])
             return None
         path, login = windows_path(store.share, name), run.share_login(store.credentials)
-        found = _job(run, item, "prove", "Measure-BackupFile", {"path": path}, login, part=f"in {store.share}")
+        part = f"in {store.share} by {run.fence}"
+        found = _job(run, item, "prove", "Measure-BackupFile", {"path": path}, login, part=part).result
     except StoreError as error:
         return str(error).removeprefix(f"{store.name}: ")
     except JobFailed as failed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from blocks.sql_server import SqlServerError
 from blocks.web import WebError
@@ -73,17 +73,29 @@ def _ask(run: Run, check: Check, node: str) -> Verdict:
 
 
 def _events(run: Run, check: EventLogCheck, node: str) -> Verdict:
-    """Events since the host was ready again, against those of the week before the run."""
+    """Events since the host was ready again, against those of the week before it was made quiet.
+
+    Who goes on with the work of a run that was cut off, or recovers from it, has not seen the host become ready: then
+    since its boot. What has been told since the host was made quiet is news, whoever has begun.
+    """
+    facts = HostFacts.of(node, run.hosts[node].run("Get-HostFacts"))
+    began = _made_quiet(facts) or run.started
     ready = [r.ready for r in run.journal.of(RestartRecord) if r.host == node and r.ready is not None]
-    since = max(ready, default=run.started)
+    since = max(ready, default=max(began, facts.last_boot))
     answer = run.hosts[node].run(
-        "Get-EventRecords", log=check.event_log, since=(run.started - _BASELINE).isoformat(), levels=list(EVENT_LEVELS)
+        "Get-EventRecords", log=check.event_log, since=(began - _BASELINE).isoformat(), levels=list(EVENT_LEVELS)
     )
     events = events_of(answer)
     return judge_events(
-        [event for event in events if event.time < run.started],
+        [event for event in events if event.time < began],
         [event for event in events if event.time >= since],
         complete=answer["complete"],
         providers=check.providers,
         ignore=check.ignore,
     )
+
+
+def _made_quiet(facts: HostFacts) -> datetime | None:
+    """When the quiesce of the host was opened, by its clock; None where it is not open."""
+    quiesce = facts.quiesce
+    return datetime.fromisoformat(quiesce["opened"]) if quiesce and quiesce["state"] == "open" else None

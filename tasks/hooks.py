@@ -66,10 +66,14 @@ class Asking:
             if trouble.final or self._must_end():
                 raise trouble
 
-    def once(self, call: AnyCall, hosts: Iterable[str]) -> None:
-        """Make a call that does more when it is made twice: ``hosts`` remember that it is made, and then its answer."""
+    def once(self, call: AnyCall, hosts: Iterable[str], *, anew: bool = False) -> None:
+        """Make a call that does more when it is made twice: ``hosts`` remember that it is made, and then its answer.
+
+        ``anew``: in place of what they remember, which is over.
+        """
         hosts = list(hosts)
-        note(self.run, hosts, asked_section(self.hook), {"asked": self.started.isoformat()})
+        over = (asked_section(self.hook), answered_section(self.hook)) if anew else ()
+        note(self.run, hosts, asked_section(self.hook), {"asked": self.started.isoformat()}, over)
         self.id = id_in(call, self.make(call)) or ""
         until = self.until.isoformat() if self.until else ""
         note(self.run, hosts, answered_section(self.hook), {"id": self.id, "until": until})
@@ -144,13 +148,12 @@ def unproven(run: Run, proof: AnyCall, words: Mapping[str, str]) -> str | None:
     return misses(proof, run.hooks.make(proof, words, _ONE_CALL), words)
 
 
-def note(run: Run, hosts: Iterable[str], section: str, value: Mapping[str, str]) -> None:
-    """Write it down on hosts; raises the first trouble, for what is not written down is not undone."""
+def note(run: Run, hosts: Iterable[str], section: str, value: Mapping[str, str], forget: Iterable[str] = ()) -> None:
+    """Write it down on hosts, and ``forget`` sections; raises the first trouble: what is not written is not undone."""
+    change: dict[str, Any] = {"held": {section: dict(value)}, "forget": list(forget)}
 
     def write(host: str) -> None:
-        run.hosts[host].run(
-            "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={section: dict(value)}
-        )
+        run.hosts[host].run("Set-QuiesceState", number=run.number, fence=run.fence, state="open", **change)
 
     _, troubles = together(run, hosts, write)
     for trouble in troubles.values():

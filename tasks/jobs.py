@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from blocks.winrm.errors import DeadlineExceeded, HostError, JobNotBegun, WaitStopped
@@ -82,8 +83,21 @@ def is_over(run: Run, number: int, job: Job) -> bool:
     return isinstance(job_state(facts), Succeeded | Failed | Interrupted | Lost)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a job that ended well has answered, and when it had begun, by the clock of its host."""
+
+    result: dict[str, Any]
+    started: datetime
+
+
 def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
-    """The result of ``job``; its id carries the run key and ``number`` (of the quiesce or the round).
+    """The result of ``job``, as ``end_of`` brings it about."""
+    return end_of(run, number, job).result
+
+
+def end_of(run: Run, number: int, job: Job) -> Ended:
+    """How ``job`` has ended; its id carries the run key and ``number`` (of the quiesce or the round).
 
     Raises JobFailed, OutcomeUnknown, or the HostError that no time mends. A job that nobody waits for any more is
     withdrawn where it has not begun, and ended where it may be cut.
@@ -101,11 +115,12 @@ def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
     )
     if started.get("adopted"):
         tell(job.step, f"{job.host} {job.subject}", "found begun by an earlier run, adopted")
-    state = job_state(JobFacts.model_validate(_await(run, named, job)))
+    facts = JobFacts.model_validate(_await(run, named, job))
+    state = job_state(facts)
     match state:
         case Succeeded():
-            result: dict[str, Any] = state.result
-            return result
+            began = facts.job.started if facts.job else None
+            return Ended(state.result, began or datetime.now(UTC))
         case Failed():
             raise JobFailed(job, state.error.message, state.error.hresult)
         case NotStarted():

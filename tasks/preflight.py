@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from blocks.sql_errors import SqlServerError
 from blocks.web import WebError
 from blocks.winrm.errors import HostError
-from model.estate import MssqlPatch
+from model.estate import BackupItem, MssqlPatch
 from model.night_risks import NightRisks, cautions, refused
 from model.outcome import Problem, Stopped
 from model.preflight import estate_problems, host_problems, sql_problems
 from model.records import Caution, HostFacts
 from model.sql.applicability import missing, patches_of_host, shared_with
 from model.sql.facts import SqlFacts
+from model.stores import LARGEST_PUT
 from model.verdicts import judge_http
 from model.window import may_start
 from tasks.progress import tell
@@ -45,6 +47,26 @@ def look_at_sql(run: Run, host: str) -> tuple[str, SqlFacts]:
 def look_at_bucket(run: Run, store: str) -> None:
     """That the bucket answers and lets us write; raises StoreError naming the right that is missing."""
     run.buckets[store].reachable()
+
+
+@step("look at the size of {item}")
+def look_at_size(run: Run, item: BackupItem) -> None:
+    """That the backup of a database fits into one PUT, where it goes to S3; raises Stopped: else the night ends there."""
+    try:
+        size = run.sql[item.host].backup_bytes(item.subject)
+    except SqlServerError:
+        return  # which is told by look_at_sql, or judged by what that has found
+    if size is not None and size > LARGEST_PUT:
+        raise Stopped.because(
+            "preflight",
+            f"{item.host}: database {item.subject} takes {size / 1024**3:.1f} GB, and one PUT to S3 carries at most 5 GB. "
+            "Take the buckets out of backup.stores, and send to shares.",
+        )
+
+
+def large_items(run: Run) -> list[BackupItem]:
+    """What may be too large for a bucket, where backups go to one."""
+    return [item for item in run.estate.backup_items() if item.kind == "database"] if run.buckets else []
 
 
 @step("look at {site} on {node}")

@@ -8,13 +8,16 @@ would cut a billing run in two. Earlier states are recorded on the hosts before 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from typing import Any
 
 from model.outcome import Problem, Stopped
-from model.quiesce import NextQuiesce, next_quiesce
-from model.records import QuiesceRecord
-from model.reopen import SQL_BEFORE
+from model.quiesce import QUIET, NextQuiesce, at_work, next_quiesce
+from model.records import HostFacts, QuiesceRecord
+from model.reopen import AGENT_JOBS, SQL_BEFORE
 from model.words import duration_text
 from tasks import services, switch
 from tasks.progress import tell
@@ -22,9 +25,34 @@ from tasks.run import Run
 from tasks.step import step
 
 
-def number(run: Run) -> NextQuiesce:
-    """Number this quiesce, from what preflight has found on the hosts."""
-    following = next_quiesce({host: facts.quiesce for host, facts in run.facts.items()})
+@dataclass(frozen=True)
+class Found:
+    """A host before it is made quiet: its ``quiesce.json``, and whether what that holds works all the same."""
+
+    host: str
+    quiesce: dict[str, Any] | None
+    working: bool = False
+
+
+@step("look what is held on {host}")
+def look(run: Run, host: str) -> Found:
+    """What an earlier run has left held, and whether it has come back by itself: what preflight saw may be hours old."""
+    quiesce = run.hosts[host].run("Get-QuiesceState")["quiesce"]
+    if not quiesce or quiesce["state"] != "open":
+        return Found(host, quiesce)
+    names = [service["name"] for service in quiesce["services"] or ()]
+    facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=names))
+    recorded = [site["name"] for site in quiesce["sites"] or ()]
+    sites = run.hosts[host].run("Get-IisState", sites=recorded)["sites"] if recorded else []
+    working = at_work(quiesce, run.estate.engageip.services, facts, sites)
+    if working:
+        tell("quiesce", host, "an earlier run was cut off, and billing or customers have been at work since")
+    return Found(host, quiesce, working)
+
+
+def number(run: Run, found: list[Found]) -> NextQuiesce:
+    """Number this quiesce, from what the hosts hold."""
+    following = next_quiesce({one.host: one.quiesce for one in found}, {one.host for one in found if one.working})
     run.number = following.number
     return following
 
@@ -35,13 +63,10 @@ def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
 
     Before anything of the host is held, its dead man's switch is armed.
     """
+    changes = following.changes(host)
+    held = services.that_run(run, host) | changes.pop("held", {})
     run.hosts[host].run(
-        "Set-QuiesceState",
-        number=following.number,
-        fence=run.fence,
-        state="open",
-        held=services.that_run(run, host),
-        **{"from": following.carried.get(host, 0)},
+        "Set-QuiesceState", number=following.number, fence=run.fence, state="open", held=held, **changes
     )
     switch.arm(run, host)
 
@@ -50,24 +75,29 @@ def open_quiesce(run: Run, host: str, following: NextQuiesce) -> None:
 def hold_schedules(run: Run, host: str) -> tuple[str, ...]:
     """Disable the declared Agent jobs that are enabled, and return their names.
 
-    Which they were, and what the instance itself was, is recorded first.
+    Which they were, and what the instance itself was, is recorded first: nobody else gives them back.
     """
     declared = set(run.estate.sql[host].agent_jobs.hold)
     facts = run.sql[host].facts()
     enabled = [job for job in run.sql[host].enabled_jobs() if job in declared] if declared else []
-    answer = run.hosts[host].run(
-        "Set-QuiesceState",
-        number=run.number,
-        fence=run.fence,
-        state="open",
-        held={"agent_jobs": enabled, SQL_BEFORE: {"build": facts.build, "agent": facts.agent}},
-    )
-    # On a resumed run the record is older than this look, and knows what was enabled before the first.
-    recorded = tuple(answer["quiesce"]["held"]["agent_jobs"] or ())
+    before = {AGENT_JOBS: enabled, SQL_BEFORE: {"build": facts.build, "agent": facts.agent}}
+    # On a resumed run the record is older than this look: it knows what was enabled before the first, and lacks what
+    # has been declared or enabled since.
+    recorded = _record(run, host, before)
+    if late := [job for job in enabled if job not in recorded]:
+        recorded = _record(run, host, {AGENT_JOBS: [*recorded, *late]}, forget=[AGENT_JOBS])
     for job in enabled:
         run.sql[host].set_job_enabled(job, enabled=False)
         tell("quiesce", host, f"Agent job {job} held")
     return recorded
+
+
+def _record(run: Run, host: str, held: dict[str, Any], *, forget: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write it down, and return the Agent jobs that are on record then."""
+    answer = run.hosts[host].run(
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held=held, forget=list(forget)
+    )
+    return tuple(answer["quiesce"]["held"][AGENT_JOBS] or ())
 
 
 @step("wait until {host} is quiet")
@@ -99,16 +129,25 @@ def wait_until_quiet(run: Run, host: str) -> tuple[str, ...]:
 
 @step("maintenance page on {host}")
 def put_page_up(run: Run, host: str) -> None:
-    """Give the public bindings of the host's sites to the maintenance site; the private check bindings stay."""
+    """Give the public bindings of the host's sites to the maintenance site; the private check bindings stay.
+
+    A web server that serves no site of the estate (IIS is there for something else) has nothing to close.
+    """
     sites = [{"name": site.iis_name, "check_binding": site.check_binding} for site in run.estate.sites_on(host)]
+    if not sites:
+        return
     page = resources.files("report").joinpath("templates/maintenance.html").read_text(encoding="utf-8")
     run.hosts[host].run("Enter-Maintenance", sites=sites, html=page, number=run.number, fence=run.fence)
     tell("quiesce", host, "maintenance page up")
 
 
 @step("stop EngageIP services on {host}")
-def stop_services(run: Run, host: str) -> tuple[str, ...]:
-    """Stop the declared EngageIP services in their order; raises Stopped naming the one that does not stop."""
+def stop_services(run: Run, host: str) -> datetime:
+    """Stop the declared EngageIP services in their order, and return since when nothing works any more.
+
+    On a resumed run that is when the first had stopped them: what was backed up since then counts. Raises Stopped naming
+    the one that does not stop.
+    """
     names = run.estate.services_on(host)
     answer = run.hosts[host].run(
         "Stop-HostServices", names=list(names), number=run.number, fence=run.fence, timeout_seconds=300, deadline=330
@@ -118,18 +157,24 @@ def stop_services(run: Run, host: str) -> tuple[str, ...]:
         raise Stopped("quiesce", [Problem(f"{host}: {'; '.join(stuck)}. Stop it by hand, then run again.")])
     for name in names:
         tell("quiesce", host, f"service {name} stopped")
-    return names
+    now = {QUIET: {"at": datetime.now(UTC).isoformat()}}
+    answer = run.hosts[host].run("Set-QuiesceState", number=run.number, fence=run.fence, state="open", held=now)
+    return datetime.fromisoformat(answer["quiesce"]["held"][QUIET]["at"])
 
 
 def record(
-    run: Run, started: datetime, waited: list[tuple[str, ...]], jobs: dict[str, tuple[str, ...]]
+    run: Run,
+    started: datetime,
+    quiet_at: datetime,
+    waited: list[tuple[str, ...]],
+    jobs: dict[str, tuple[str, ...]],
 ) -> QuiesceRecord:
-    """Write down that the estate is quiet from now on."""
+    """Write down since when the estate is quiet."""
     return run.journal.write(
         QuiesceRecord(
             number=run.number,
-            started=started,
-            quiet_at=datetime.now(UTC),
+            started=min(started, quiet_at),
+            quiet_at=quiet_at,
             waited_for=tuple(dict.fromkeys(name for names in waited for name in names)),
             held_services={host: run.estate.services_on(host) for host in run.hosts if run.estate.services_on(host)},
             held_jobs=jobs,

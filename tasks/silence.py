@@ -8,7 +8,7 @@ from typing import Any
 
 from blocks.hooks import HookFailed
 from model.estate import Estate
-from model.hooks import SilenceHook, silence_words
+from model.hooks import SilenceHook, answers, silence_words
 from model.window import end as window_end
 from tasks.hooks import Asking, answer_in, held_on
 from tasks.progress import tell
@@ -18,15 +18,19 @@ from tasks.step import step
 
 @step("silence {hook.silence}")
 def begin(run: Run, hook: SilenceHook) -> None:
-    """Have monitoring be silent until the window ends, once for this quiesce; raises Stopped where it must be."""
-    known = answer_in(hook, [held_on(run, host) for host in run.hosts])
+    """Have monitoring be silent until the window ends, once for this quiesce; raises Stopped where it must be.
+
+    One that an earlier run has begun counts while it lasts: a run that is repeated the next night needs another.
+    """
     now = datetime.now(UTC)
+    remembered = [answer for host in run.hosts for answer in answers(hook, held_on(run, host))]
+    known = next((answer for answer in remembered if datetime.fromisoformat(answer["until"]) > now), {})
     ends = datetime.fromisoformat(known["until"]) if known else end_of(run.estate, hook, now)
     asking = Asking(run, hook, "begun", "quiesce", until=ends, words=silence_words(ends, now))
     asking.adopted, asking.id = bool(known), known.get("id", "")
     try:
         if not known:
-            asking.once(hook.begin, run.hosts)
+            asking.once(hook.begin, run.hosts, anew=True)
         asking.prove(hook.proof)
     except HookFailed as failed:
         asking.give_up(asking.failed(failed, "Where it is silent all the same, that ends by itself."))

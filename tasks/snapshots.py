@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from blocks.hooks import HookFailed
-from model.hooks import SnapshotHook, asked_section
+from model.hooks import SnapshotHook, answers, unanswered
 from model.outcome import Stopped
 from tasks.hooks import Asking, answer_in, held_on, unproven, words_of
 from tasks.progress import tell
@@ -25,10 +25,8 @@ def take(run: Run, hook: SnapshotHook, host: str) -> None:
     asking.until = asking.started + hook.delete_within
     if known:
         asking.adopted, asking.id, asking.until = True, known["id"], datetime.fromisoformat(known["until"])
-    elif asked_section(hook) in held:
-        asking.detail = (
-            f"an earlier run was cut off while it asked: there may be one more, of {held[asked_section(hook)]['asked']}"
-        )
+    elif asked := [each["asked"] for each in unanswered(hook, held)]:
+        asking.detail = f"an earlier run was cut off while it asked: there may be one more, of {', '.join(asked)}"
     try:
         if not known:
             asking.once(hook.take, [host])
@@ -47,10 +45,12 @@ def remind(run: Run, *, strict: bool) -> tuple[str, ...]:
     """
     found, now = [], datetime.now(UTC)
     for hook, host in run.estate.snapshots():
-        known = answer_in(hook, [(run.facts[host].quiesce or {}).get("held") or {}])
-        if known and datetime.fromisoformat(known["until"]) < now and _is_there(run, hook, host, known["id"]):
-            day = f"{datetime.fromisoformat(known['until']):%Y-%m-%d}"
-            found.append(f"{host}: snapshot {known['id']} by {hook.snapshot} was to be deleted by {day}. Delete it.")
+        for known in answers(hook, (run.facts[host].quiesce or {}).get("held") or {}):
+            until = datetime.fromisoformat(known["until"])
+            if until < now and _is_there(run, hook, host, known["id"]):
+                found.append(
+                    f"{host}: snapshot {known['id']} by {hook.snapshot} was to be deleted by {until:%Y-%m-%d}. Delete it."
+                )
     if found and strict:
         raise Stopped.because("preflight", *found)
     for each in found:

@@ -164,11 +164,21 @@ def _public(site: dict[str, Any], check_binding: str) -> list[dict[str, Any]]:
     return [entry for entry in web if entry["information"] != check_binding]
 
 
+def _some(sites: list[Any]) -> list[Any]:
+    """A mandatory parameter of PowerShell takes no empty list."""
+    if not sites:
+        message = "Cannot bind argument to parameter 'sites' because it is an empty array."
+        kind = "System.Management.Automation.ParameterBindingValidationException"
+        raise ScriptFailure(message, "ParameterArgumentValidationErrorEmptyArrayNotAllowed", kind, -2146233087)
+    return sites
+
+
 @script("Enter-Maintenance")
 def enter_maintenance(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
+    wanted = _some(parameters["sites"])
     initialize_root(host)
     assert_fence(host, parameters["fence"])
-    wanted, page = parameters["sites"], parameters["html"].encode()
+    page = parameters["html"].encode()
     if len(page) > LARGEST_PAGE:
         message = "The maintenance page is larger than 1 MB, which ASP.NET ignores. Make it smaller."
         raise ScriptFailure(message, "PageTooLarge")

@@ -43,6 +43,11 @@ def update_quiesce(host: Host, number: int, fence: int, change: Callable[[dict[s
         return record
 
 
+def is_begun(section: str) -> bool:
+    """Whether a section of the record says that something may be half installed."""
+    return section in ("patching", "installing", "restarting") or section.startswith("sql-patch-")
+
+
 def _open(record: dict[str, Any] | None, number: int) -> dict[str, Any]:
     if record is None or (record["state"] == "closed" and record["number"] < number):
         return {
@@ -85,26 +90,32 @@ def set_quiesce_state(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         done = before is None or (before["number"] == number and before["state"] == "closed")
         if closing and done:
             return {"quiesce": before}
-        _carry(host, parameters.get("from") or 0, number)
 
-        def change(record: dict[str, Any]) -> None:
+        def note(record: dict[str, Any]) -> None:
+            for section in parameters.get("forget") or ():
+                record["held"].pop(section, None)
             for section, value in (parameters.get("held") or {}).items():
                 record["held"].setdefault(section, value)
+
+        def change(record: dict[str, Any]) -> None:
+            note(record)
             if closing:
                 record |= {"state": "closed", "closed": now()}
 
+        _carry(host, parameters.get("from") or 0, number, note)
         record = update_quiesce(host, number, parameters["fence"], change)
     host.event("quiesce.close" if closing else "quiesce.open", number=number)
     return {"quiesce": record}
 
 
-def _carry(host: Host, old: int, number: int) -> None:
+def _carry(host: Host, old: int, number: int, note: Callable[[dict[str, Any]], None]) -> None:
     """Go on with the open record of quiesce ``old`` under another number."""
     record = quiesce(host)
     if old > 0 and record is not None and record["state"] == "open" and record["number"] == old:
         record["number"] = number
-        for section in ("reopening", "released", "restored"):
-            record["held"].pop(section, None)
+        note(record)
+        if not any(is_begun(section) for section in record["held"]):
+            record["opened"] = now()
         write_json(host, QUIESCE, record)
 
 

@@ -26,7 +26,7 @@ from lab.scripts.library import (
     write_file,
     write_json,
 )
-from lab.scripts.services import quiesce, start_in_order, update_quiesce
+from lab.scripts.services import is_begun, quiesce, start_in_order, update_quiesce
 from lab.web.events import ERROR, WARNING, log_event
 
 NAME = "dead-mans-switch"
@@ -34,7 +34,6 @@ FOLDER = rf"{ROOT}\switch"
 SAID = rf"{FOLDER}\said.json"
 LIMIT = 1800
 PATIENCE = 600.0
-BEGUN = ("patching", "installing", "restarting")
 
 
 @script("Enable-DeadMansSwitch")
@@ -103,18 +102,22 @@ def restore_service(
     if record is None or held is None or why:
         return _answer("idle", why)
     since = datetime.now(UTC) - datetime.fromisoformat(held["renewed"])
-    if since.total_seconds() < parameters["after_seconds"]:
+    again = _is_ours_to_end(host, held)
+    if since.total_seconds() < parameters["after_seconds"] and not again:
         return _answer("attended", "a run looks after this host")
-    silent = f"{held['holder']} has not been heard of for {parameters['after']}, and "
+    silent = f"{'The run before' if again else held['holder']} has not been heard of for {parameters['after']}, and "
     if begun := _begun(record):
         return _closed(host, silent, parameters["recover"], begun)
     fence = _enter(host, held)
     if fence == 0:
         return _answer("attended", "a run looks after this host again")
+    done = False
     try:
-        return _restore(host, record, fence, silent, parameters["recover"])
+        answer = _restore(host, record, fence, silent, parameters["recover"])
+        done = answer["outcome"] != "incomplete"
     finally:
-        _exit(host, fence)
+        _exit(host, fence, done=done)
+    return answer
 
 
 def _idle(record: dict[str, Any] | None, held: dict[str, Any] | None) -> str:
@@ -137,7 +140,7 @@ def _enter(host: Host, silent: dict[str, Any]) -> int:
         moment = datetime.now(UTC)
         mine = {
             "fence": held["fence"] + 1,
-            "holder": f"dead man's switch of {host.name.upper()}",
+            "holder": _name(host),
             "key": held["key"],
             "taken": held["taken"],
             "renewed": iso(moment),
@@ -149,15 +152,23 @@ def _enter(host: Host, silent: dict[str, Any]) -> int:
         return int(held["fence"]) + 1
 
 
-def _exit(host: Host, fence: int) -> None:
+def _name(host: Host) -> str:
+    return f"dead man's switch of {host.name.upper()}"
+
+
+def _is_ours_to_end(host: Host, held: dict[str, Any]) -> bool:
+    return held["holder"] == _name(host) and datetime.fromisoformat(held["expires"]) <= datetime.now(UTC)
+
+
+def _exit(host: Host, fence: int, *, done: bool) -> None:
     with host.lock:
         held = lease(host)
         if held is not None and held["fence"] == fence:
-            write_json(host, LEASE, held | {"released": True})
+            write_json(host, LEASE, held | {"released": done, "expires": now()})
 
 
 def _begun(record: dict[str, Any]) -> list[str]:
-    return [section for section in record["held"] if section in BEGUN or section.startswith("sql-patch-")]
+    return [section for section in record["held"] if is_begun(section)]
 
 
 def _closed(host: Host, silent: str, recover: str, begun: list[str]) -> dict[str, Any]:

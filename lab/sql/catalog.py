@@ -89,6 +89,11 @@ def _database_files(instance: SqlInstance, _: Session, entry: Entry) -> Iterable
     return [row[1:] for row in _files(instance, entry)]
 
 
+@_view("sys.dm_db_file_space_usage", "database_id smallint; file_id smallint; allocated_extent_page_count bigint")
+def _space_usage(instance: SqlInstance, _: Session, entry: Entry) -> Iterable[Row]:
+    return [(entry.number, row[1], row[8]) for row in _files(instance, entry) if row[3] == "ROWS"]
+
+
 @_view(
     "sys.dm_exec_requests",
     "session_id smallint; request_id int; start_time datetime; status nvarchar(30); command nvarchar(32); database_id smallint; "

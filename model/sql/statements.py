@@ -100,6 +100,17 @@ FROM sys.master_files
 WHERE database_id = DB_ID(?) AND type_desc = N'ROWS'
 """
 
+BACKUP_COMPRESSION = """
+SELECT CAST(value_in_use AS int) AS compresses
+FROM sys.configurations
+WHERE name = N'backup compression default'
+"""
+
+USED_BYTES = """
+SELECT SUM(allocated_extent_page_count) * 8192 AS bytes
+FROM sys.dm_db_file_space_usage
+"""
+
 BACKUP_ROWS = """
 SELECT b.database_name, b.type, b.backup_size, b.compressed_backup_size, b.is_snapshot, b.is_damaged, b.is_copy_only,
        b.has_backup_checksums, CONVERT(nvarchar(40), b.first_lsn) AS first_lsn, m.physical_device_name,

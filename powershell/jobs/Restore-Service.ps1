@@ -6,7 +6,8 @@ The dead man's switch: opens the sites of this host and starts its services when
 Nobody is asked: whoever could decide is gone. It acts only where all of this holds: the host is quiet, its lease is
 held (a run that gave it back has said what stays closed) and was not renewed for after_seconds, and neither an
 installation nor a restart had begun on any host of the estate (section patching) or on this one. It takes the lease
-first, so that the silent run is refused should it wake up, and gives it back.
+first, so that the silent run is refused should it wake up, and gives it back. Where not all has come back (after a power
+cut services start late), it does not, and its next look tries again.
 What it did, or why the host stays closed, is an event of EngageIPPatching (911) in the Application log. The quiesce
 stays open: SQL Server Agent jobs need a login to be released, and recover does that and closes it.
 .PARAMETER after
@@ -29,10 +30,13 @@ if ($null -eq $quiesce -or $quiesce.state -ne 'open') { return [ordered]@{ outco
 $sections = @($quiesce.held.PSObject.Properties | ForEach-Object { $_.Name })
 if ($sections -contains 'restored') { return [ordered]@{ outcome = 'idle'; why = 'service has been restored'; sites = @(); services = @() } }
 if ($null -eq $lease -or $lease.released) { return [ordered]@{ outcome = 'idle'; why = 'no run holds this host'; sites = @(); services = @() } }
+$again = Test-SwitchLease -Lease $lease
 $silent = ([datetime]::UtcNow - (ConvertFrom-IsoDate -Text $lease.renewed)).TotalSeconds
-if ($silent -lt $after_seconds) { return [ordered]@{ outcome = 'attended'; why = 'a run looks after this host'; sites = @(); services = @() } }
+if ($silent -lt $after_seconds -and -not $again) { return [ordered]@{ outcome = 'attended'; why = 'a run looks after this host'; sites = @(); services = @() } }
 
-$closed = "$($lease.holder) has not been heard of for $after, and what it installs may be half done: the sites of this host stay closed, its services stopped. Run: $recover"
+$who = $lease.holder
+if ($again) { $who = 'The run before' }
+$closed = "$who has not been heard of for $after, and what it installs may be half done: the sites of this host stay closed, its services stopped. Run: $recover"
 $begun = @($sections | Where-Object { Test-BegunSection -Section $_ })
 if ($begun.Count -gt 0) {
     Write-SwitchEvent -Level 'ERROR' -Text $closed
@@ -40,6 +44,7 @@ if ($begun.Count -gt 0) {
 }
 
 $fence = Enter-SwitchLease -Silent $lease
+$done = $false
 if ($fence -eq 0) { return [ordered]@{ outcome = 'attended'; why = 'a run looks after this host again'; sites = @(); services = @() } }
 try {
     # Customers may be at work from here on: backups of this quiesce are not the last word any more. Looked at once more
@@ -51,6 +56,7 @@ try {
         if ($seen.begun.Count -eq 0) { Add-Member -InputObject $record.held -MemberType NoteProperty -Name 'reopening' -Value $true -Force }
     }
     if ($seen.begun.Count -gt 0) {
+        $done = $true
         Write-SwitchEvent -Level 'ERROR' -Text $closed
         return [ordered]@{ outcome = 'closed'; why = "begun: $($seen.begun -join ', ')"; sites = @(); services = @() }
     }
@@ -72,12 +78,13 @@ try {
     }
     $jobs = @()
     if ($sections -contains 'agent_jobs') { $jobs = @($quiesce.held.agent_jobs) }
-    $text = "$($lease.holder) has not been heard of for $after, and it had installed nothing."
+    $text = "$who has not been heard of for $after, and it had installed nothing."
     if ($names.Count -gt 0) { $text += " Open again: $($names -join ', ')." }
     if ($order.Count -gt 0) { $text += " Started again: $($order -join ', ')." }
     if ($faults.Count -gt 0) { $text += " But: $($faults -join '; ')." }
     if ($jobs.Count -gt 0) { $text += " SQL Server Agent jobs that stay held: $($jobs -join ', ')." }
     Write-SwitchEvent -Level 'WARNING' -Text "$text Run: $recover"
+    $done = $faults.Count -eq 0
     [ordered]@{ outcome = $outcome; why = $faults -join '; '; sites = $names; services = $services }
 }
-finally { Exit-SwitchLease -Fence $fence }
+finally { Exit-SwitchLease -Fence $fence -Done $done }

@@ -38,13 +38,23 @@ function Enter-SwitchLease {
     }
 }
 
+function Test-SwitchLease {
+    <# .SYNOPSIS Whether the switch of this host has taken the lease, and has not done its work: its next look goes on. #>
+    param([Parameter(Mandatory = $true)]$Lease)
+    $Lease.holder -eq "dead man's switch of $env:COMPUTERNAME" -and (ConvertFrom-IsoDate -Text $Lease.expires) -le [datetime]::UtcNow
+}
+
 function Exit-SwitchLease {
-    <# .SYNOPSIS Gives the lease back, unless a later run has it by now. #>
-    param([Parameter(Mandatory = $true)][int]$Fence)
+    <#
+    .SYNOPSIS Gives the lease back, unless a later run has it by now.
+    .DESCRIPTION Where something has not come back it only ends: one that is given back says that what is closed stays closed.
+    #>
+    param([Parameter(Mandatory = $true)][int]$Fence, [Parameter(Mandatory = $true)][bool]$Done)
     Use-Lock -LockName 'lease' -Work {
         $lease = Get-Lease
         if ($lease.fence -eq $Fence) {
-            $lease.released = $true
+            $lease.released = $Done
+            $lease.expires = Get-IsoNow
             Write-JsonFile -Path "$(Get-PatchingRoot)\lease.json" -Value $lease
         }
     }

@@ -444,6 +444,7 @@ def test_every_batch_it_sends_is_tsql_since_2012(bench: Bench, sqlcheck: Path) -
         server.data_bytes("engageip") == bench.sql.databases.path(bench.sql.databases.find("EngageIP")).stat().st_size
     )
     assert server.data_bytes("Gone") is None
+    assert server.backup_bytes("EngageIP") == server.data_bytes("EngageIP")
     server.enabled_jobs()
     server.set_job_enabled("EngageIP Billing Run", enabled=True)
     public = {name for name, _ in inspect.getmembers(SqlServer, inspect.isfunction) if not name.startswith("_")}
@@ -456,6 +457,7 @@ def test_every_batch_it_sends_is_tsql_since_2012(bench: Bench, sqlcheck: Path) -
         "progress",
         "backup_rows",
         "data_bytes",
+        "backup_bytes",
         "enabled_jobs",
         "set_job_enabled",
     }

@@ -272,6 +272,26 @@ def test_a_run_that_is_cancelled_in_its_backups_leaves_no_snapshot(nights: Night
     assert standing(nights.lab) == before
 
 
+@pytest.mark.slow
+def test_backups_are_taken_anew_where_billing_has_worked_since(nights: Nights) -> None:
+    """The run is gone while web01 restarts, whose services bill until somebody repeats the run; nothing goes in twice."""
+    assert nights.prefect is not None
+    night = nights.flow()
+    night.until(STAGES["web01 up"], "web01 up")
+    kill(nights.prefect, night)
+    services = read_estate(nights.lab.estate).engageip.services
+    nights.lab.until(
+        lambda: any(nights.lab.host_json("web01", "services.json")[name]["status"] == "Running" for name in services),
+        "billing",
+    )
+    first = {e["path"] for e in nights.lab.audit("store.write")}
+    finish(nights)
+    assert {e["number"] for e in nights.lab.audit("quiesce.open")} == {1, 2}
+    again = {e["path"] for e in nights.lab.audit("store.write")} - first
+    assert len(again) == len(first)
+    assert all("/q2/" in path.replace("\\", "/") for path in again)
+
+
 @pytest.mark.night
 def test_ctrl_c_brings_the_estate_back(nights: Nights) -> None:
     """Whoever started the run by hand and ends it gets the estate back, the last word, and the command that goes on."""

@@ -15,6 +15,10 @@ from flows.patch import patch_estate
 def test_a_good_night(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
     """Everything is backed up, installed once, restarted in order, checked and reopened; the state says so."""
     lab = start_lab()
+    estate = Path(lab.estate)
+    document = YAML(typ="safe").load(estate)
+    document["checks"].append({"service": "EngageIP Job Service", "on": "web01"})
+    YAML().dump(document, estate)
     ran = run_flow(patch_estate, estate=lab.estate, change="CHG0031001")
     assert (ran.type, ran.message) == (
         "COMPLETED",
@@ -35,6 +39,8 @@ def test_a_good_night(start_lab: Callable[..., Any], run_flow: Callable[..., Any
     assert opened == ["site.bindings"] * 2 + ["job.enabled"] + ["service.start"] * 2
     billing = [e["service"] for e in back if "EngageIP" in e.get("service", "")]
     assert billing == ["EngageIP Job Service", "EngageIP Event Manager"], "started in reverse, last of all"
+    asked = [check["status"] for check in ran.report["checks"] if check["name"] == "service EngageIP Job Service runs"]
+    assert asked == ["passed"], "not before it was started"
     assert all(
         service["status"] == "Running"
         for service in lab.host_json("sql01", "services.json").values()

@@ -66,6 +66,13 @@ def test_a_branch_that_the_build_contradicts_is_a_fault(build: str, branch: str,
     assert fault in str(caught.value)
 
 
+@pytest.mark.parametrize("server", ["bill01", "bill01.acme.example", "localhost", "127.0.0.1"])
+def test_a_share_of_a_patched_server_is_a_fault_in_its_file(server: str) -> None:
+    """By whichever of its names: told at the desk, not by the gate at night."""
+    with pytest.raises(EstateFaults, match=r"backup\.stores.*off the servers"):
+        load_estate(MINIMAL.replace(r"\\nas01\billing", rf"\\{server}\billing"), "x.yaml")
+
+
 def test_ten_lines_are_an_estate() -> None:
     """The smallest estate: one machine with everything on it, the defaults for the rest."""
     assert len(MINIMAL.strip().splitlines()) <= 10

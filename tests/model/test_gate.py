@@ -83,10 +83,15 @@ def test_any_single_missing_backup_closes_the_gate(missing: int) -> None:
         ({"path": r"D:\Staging\x.bak"}, r"lies on a server that is patched (D:\Staging\x.bak)"),
         ({"path": r"\\SQL01\d$\x.bak"}, "lies on a server that is patched"),
         ({"path": r"\\web01.acme.example\backup\x.bak"}, "lies on a server that is patched"),
+        ({"path": r"\\SQL01.other.example\backup\x.bak"}, "lies on a server that is patched"),
+        ({"path": r"\\sql01.\backup\x.bak"}, "lies on a server that is patched"),
+        ({"path": r"\\localhost\backup\x.bak"}, "lies on a server that is patched"),
+        ({"path": r"\\127.0.0.1\backup\x.bak"}, "lies on a server that is patched"),
+        ({"path": r"\\WIN-BILLING\backup\x.bak"}, "lies on a server that is patched"),
     ],
 )
 def test_a_backup_that_is_not_whole_or_not_away_closes_the_gate(changes: dict[str, Any], reason: str) -> None:
-    verdict = judged(one_changed(**changes))
+    verdict = judged(one_changed(**changes), computers={"WIN-BILLING"})
     assert not verdict.allowed
     assert len(verdict.reasons) == 1
     assert verdict.reasons[0].startswith(rf"database EngageIP of sql01: the backup in {SHARE} {reason}")

@@ -93,6 +93,7 @@ def test_nothing_speaks_against_a_sound_host(estate: Estate) -> None:
             {"drives": [{"letter": "C", "size": GIB, "free": GIB}, {"letter": "D", "size": 1, "free": 1}]},
             "web01: 1.0 GB are free on C:, updates need 3 GB",
         ),
+        ({"computer": "NAS"}, "web01: backup.stores names \\\\nas\\b, which lies on it (NAS). Name another machine."),
         ({"drives": [{"letter": "C", "size": 9 * GIB, "free": 9 * GIB}]}, "web01: backup.folders names D:\\Work"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.keys import RunKey
-from model.stores import object_name, windows_path
+from model.stores import object_name, patched_server, windows_path
 
 RUN = RunKey.for_change("acme-billing", "CHG0031001")
 
@@ -58,3 +58,29 @@ def test_extension_is_a_plain_one(extension: str) -> None:
     """An extension brings no path with it."""
     with pytest.raises(ValueError, match="extension"):
         object_name(RUN, 1, kind="files", host="web01", subject="x", extension=extension)
+
+
+@pytest.mark.parametrize(
+    ("share", "lies_on"),
+    [
+        (r"\\nas01\b", None),
+        (r"\\nas01.acme.example\b", None),
+        (r"\\sql01x\b", None),
+        (r"\\10.0.0.50\b", None),
+        (r"\\10.1.1.1\b", None),
+        (r"\\web01.other.example\b", None),
+        (r"\\SQL01\b", "sql01"),
+        (r"\\sql01.acme.example\b", "sql01"),
+        (r"\\sql01.acme.example.\b", "sql01"),
+        (r"\\sql01@8080\b", "sql01"),
+        (r"\\10.0.0.5\b", "10.0.0.5"),
+        (r"\\web01\b", "web01.acme.example"),
+        (r"\\fd00--5.ipv6-literal.net\b", "fd00::5"),
+        (r"\\LOCALHOST\b", "localhost"),
+        (r"\\127.3.2.1\b", "localhost"),
+        (r"\\0--1.ipv6-literal.net\b", "localhost"),
+    ],
+)
+def test_a_share_of_a_server_that_is_patched_is_known_by_any_of_its_names(share: str, lies_on: str | None) -> None:
+    """A backup that lies there is lost with the server; two machines of two domains may share their first label."""
+    assert patched_server(share, ["sql01", "10.0.0.5", "web01.acme.example", "fd00::5"]) == lies_on

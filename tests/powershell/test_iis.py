@@ -78,6 +78,12 @@ def enter(*sites: tuple[str, str], number: int = 1, fence: int = 1) -> dict[str,
 BOTH = (("AdminPortal", "*:8081:"), ("Portal", "127.0.0.1:8091:"))
 
 
+def test_no_site_is_nothing_to_close(hosts: Any) -> None:
+    """A web server without a site of EngageIP is not asked: its PowerShell refuses an empty list before the script begins."""
+    refused = hosts.run("Enter-Maintenance", enter()).agree("line", "script")
+    assert "empty array" in refused["message"]
+
+
 def claimed(state: dict[str, Any]) -> dict[str, set[str]]:
     return {name: {b["bindingInformation"] for b in site["bindings"]} for name, site in state["sites"].items()}
 

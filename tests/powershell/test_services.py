@@ -187,11 +187,43 @@ def test_an_open_record_goes_on_under_another_number(hosts: Any) -> None:
     """It keeps what it tells of before, and forgets what a reopening had given back; a closed one is not carried on."""
     held = {"agent_jobs": ["a"], "reopening": True, "released": True, "installing": {"round": 1}}
     hosts.run("Set-QuiesceState", {"number": 3, "fence": 2, "held": held}).agree(*TIMES)
-    after = hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "from": 3}).agree(*TIMES)["quiesce"]
-    assert (after["number"], after["held"]) == (4, {"agent_jobs": ["a"], "installing": {"round": 1}})
+    going_on = {
+        "number": 4,
+        "fence": 2,
+        "from": 3,
+        "forget": ["reopening", "released", "restored"],
+        "held": {"late": 1},
+    }
+    after = hosts.run("Set-QuiesceState", going_on).agree(*TIMES)["quiesce"]
+    assert (after["number"], after["held"]) == (4, {"agent_jobs": ["a"], "installing": {"round": 1}, "late": 1})
     hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "state": "closed"}).agree(*TIMES)
     fresh = hosts.run("Set-QuiesceState", {"number": 5, "fence": 2, "from": 4}).agree(*TIMES)["quiesce"]
     assert (fresh["number"], fresh["held"]) == (5, {})
+    same_state(hosts)
+
+
+@pytest.mark.parametrize(
+    ("section", "anew"), [("installing", False), ("sql-patch-15.0.4430.1", False), ("agent_jobs", True)]
+)
+def test_a_record_on_which_nothing_was_begun_is_opened_anew(hosts: Any, section: str, anew: bool) -> None:
+    """What the event logs have told since is not of this night; where something was begun, it is."""
+    long_ago = "2026-03-08T08:00:00.000Z"
+    record = {
+        "number": 3, "state": "open", "fence": 1, "opened": long_ago, "closed": None, "services": [], "sites": [],
+        "held": {section: ["a"]},
+    }  # fmt: skip
+    hosts.put(QUIESCE, json.dumps(record))
+    both = hosts.run("Set-QuiesceState", {"number": 4, "fence": 2, "from": 3})
+    both.agree(*TIMES)
+    for told in (both.engine, both.lab):
+        assert (told["value"]["quiesce"]["opened"] != long_ago) is anew
+
+
+def test_a_section_is_forgotten_where_it_is_named(hosts: Any) -> None:
+    """What is told anew under the same name is recorded again, in one write."""
+    hosts.run("Set-QuiesceState", {"number": 3, "fence": 2, "held": {"a": 1, "b": 1}}).agree(*TIMES)
+    anew = {"number": 3, "fence": 2, "held": {"a": 2, "b": 2}, "forget": ["a", "c"]}
+    assert hosts.run("Set-QuiesceState", anew).agree(*TIMES)["quiesce"]["held"] == {"b": 1, "a": 2}
     same_state(hosts)
 
 

@@ -164,6 +164,24 @@ def test_what_does_not_come_back_is_told(hosts: Any) -> None:
     assert [side["held"] for side in hosts.json(QUIESCE)] == [{"reopening": True}] * 2
 
 
+def test_what_has_not_come_back_is_tried_again_at_the_next_look(hosts: Any) -> None:
+    """After a power cut services start late; the lease ends meanwhile and keeps nobody out, but it is not given back."""
+    put(hosts, lease(), quiesce())
+    hosts.state("services.json", lambda services: services[JOBS].update(broken=True))
+    assert hosts.call_job("Restore-Service", GIVEN).agree()["outcome"] == "incomplete"
+    for side in hosts.json(LEASE):
+        assert (side["released"], side["fence"]) == (False, 5)
+        assert datetime.fromisoformat(side["expires"]) <= datetime.now(UTC)
+    hosts.state("services.json", lambda services: services[JOBS].update(broken=False))
+    assert hosts.call_job("Restore-Service", GIVEN).agree()["outcome"] == "restored"
+    assert [(side["released"], side["fence"]) for side in hosts.json(LEASE)] == [(True, 6)] * 2
+    assert [side[JOBS]["status"] for side in hosts.json("services.json")] == ["Running", "Running"]
+    assert events(hosts)[-1][-1].startswith(
+        "The run before has not been heard of for 2h, and it had installed nothing."
+    )
+    assert hosts.call_job("Restore-Service", GIVEN).agree()["outcome"] == "idle"
+
+
 def arming(job_document: Any) -> dict[str, Any]:
     """The parameters of Enable-DeadMansSwitch."""
     order = job_document("x", "Restore-Service", GIVEN)

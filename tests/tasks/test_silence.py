@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.hooks import CommandCall, SilenceHook
+from model.hooks import CommandCall, SilenceHook, answered_section, asked_section
 from model.journal import Journal
 from model.parts import Window
 from model.records import HookRecord
@@ -37,6 +37,35 @@ def test_a_silence_ends_with_the_window_or_after_its_hours(window: Window | None
     estate: Any = SimpleNamespace(window=window, timezone="America/Toronto")
     moment, expected = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (now, ends))
     assert silence.end_of(estate, HOOK, moment) == expected
+
+
+@pytest.mark.parametrize(("hours", "begun"), [(-1, True), (1, False)])
+def test_a_silence_that_is_over_is_begun_anew(hours: int, begun: bool) -> None:
+    """A run that is repeated the next night finds that of the last one on record: it alarms everybody, or it is still in force."""
+    until = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0).isoformat()
+    held: dict[str, Any] = {asked_section(HOOK): {"asked": "x"}, answered_section(HOOK): {"id": "", "until": until}}
+    asked: list[str] = []
+
+    def make(call: CommandCall, *_: Any) -> str:
+        asked.append(call.command[0])
+        return ""
+
+    def run_script(_: str, **given: Any) -> dict[str, Any]:
+        for section in given.get("forget") or ():
+            held.pop(section, None)
+        for section, value in (given.get("held") or {}).items():
+            held.setdefault(section, value)
+        return {"quiesce": {"number": 1, "state": "open", "held": held}}
+
+    run: Any = SimpleNamespace(
+        estate=SimpleNamespace(window=None, timezone="UTC", name="acme"), hosts={"web01": SimpleNamespace(run=run_script)},
+        hooks=SimpleNamespace(make=make), journal=Journal(), key="acme.CHG1.1", number=1, fence=1, poll=0.01,
+        stop=threading.Event(), over=threading.Event(), pause=lambda _: False, lease_lost="", heed=lambda _: None,
+    )  # fmt: skip
+    silence.begin._task.fn.__wrapped__(run, HOOK)  # type: ignore[attr-defined]
+    assert asked == (["begin", "proof"] if begun else ["proof"])
+    assert (held[answered_section(HOOK)]["until"] == until) is not begun
+    assert datetime.fromisoformat(held[answered_section(HOOK)]["until"]) > datetime.now(UTC)
 
 
 def test_monitoring_is_told_when_it_ends() -> None:
