@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
@@ -19,6 +19,8 @@ from tasks.run import Run
 from tasks.sql_aftermath import build_by_setup
 from tasks.step import step
 from tasks.still_installing import still_installing
+
+T = TypeVar("T")
 
 
 def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
@@ -87,16 +89,17 @@ class _Going:
 def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     """Restart ``host`` once for this run and round, and return when it is ready again.
 
-    A restart that an earlier run of the same key asked for is not asked for twice. With ``restart.policy``
+    A restart that an earlier run of the same key asked for is not asked for twice. A host that goes down by itself, as
+    installers and policy have it, is waited for, and asked once it answers. With ``restart.policy``
     services-only Windows itself restarts only where it asks for that. Raises Stopped when the host refuses, or is not
     ready within the estate's ``restart.deadline``; the record is written then too, without an end.
     """
     asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     intent = f"{run.key}.{round_number}"
-    services_only = _services_suffice(run, host, intent)
+    services_only = _once_it_answers(run, host, deadline, lambda: _services_suffice(run, host, intent))
     ready = None
-    balancers.drain(run, host)
+    _once_it_answers(run, host, deadline, lambda: balancers.drain(run, host))
     try:
         if services_only:
             _restart_services(run, host, intent, deadline)
@@ -120,6 +123,35 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     tell("restart", host, f"ready{f'; {remark}' if remark else ''}")
     balancers.undrain(run, host)
     return record
+
+
+def _once_it_answers(run: Run, host: str, deadline: float, ask: Callable[[], T]) -> T:
+    """What ``ask`` answers, asked anew while the host may only be restarting by itself: nobody has asked it to yet."""
+    said = ""
+    while True:
+        try:
+            return ask()
+        except HostError as error:
+            if not _may_come_back(error):
+                raise
+            waiting_for = f"WinRM to answer ({error.cause})"
+        said = _wait(run, host, waiting_for, said, deadline)
+
+
+def _may_come_back(error: HostError) -> bool:
+    """Whether a host that says this may only be on its way down, or up."""
+    return not isinstance(error, readiness.FINAL) and (error.retryable or error.outcome_unknown)
+
+
+def _wait(run: Run, host: str, waiting_for: str, said: str, deadline: float) -> str:
+    """Wait a moment for this, telling it unless it was ``said`` last; what is said now. Raises Stopped at ``deadline``."""
+    if waiting_for != said:
+        tell("restart", host, f"waiting: {waiting_for}")
+    if time.monotonic() > deadline:
+        raise _not_back(run, host, waiting_for)
+    if run.pause(run.stop):
+        raise Stopped.because("restart", f"{host}: asked to stop while waiting: {waiting_for}")
+    return waiting_for
 
 
 def _services_suffice(run: Run, host: str, intent: str) -> bool:
@@ -179,10 +211,8 @@ def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: floa
             if _boot(run, host) == boot:
                 return
             why = "another boot answers than before"
-        except readiness.FINAL:
-            raise
         except HostError as error:
-            if not (error.retryable or error.outcome_unknown):
+            if not _may_come_back(error):
                 raise
             why = error.cause
         tell("restart", host, f"went away again before it was ready, and must be ready anew ({why})")
@@ -213,15 +243,8 @@ def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: floa
         if verdict is not None and verdict.state == "up":
             return
         if verdict is not None and verdict.state in {"unknown", "going"} and not going.heard:
-            _ask(run, host, intent, going)
-            waiting_for = "it to go down"
-        if waiting_for != said:
-            said = waiting_for
-            tell("restart", host, f"waiting: {said}")
-        if time.monotonic() > deadline:
-            raise _not_back(run, host, said)
-        if run.pause(run.stop):
-            raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")
+            waiting_for = _try_to_ask(run, host, intent, going)
+        said = _wait(run, host, waiting_for, said, deadline)
 
 
 def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdict | None, str]:
@@ -234,10 +257,26 @@ def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdic
         # Half up, a host may say anything: WMI that has not started yet, a script that PowerShell refuses.
         if not (going.asked or error.retryable):
             raise
-        if going.asked:
-            going.down = going.down or datetime.now(UTC)
-        return None, f"WinRM to answer ({error.cause})"
+        return None, _silent(going, error)
     return verdict, verdict.why
+
+
+def _silent(going: _Going, error: HostError) -> str:
+    """What is waited for where the host does not answer; once it was asked to restart, it is down."""
+    if going.asked:
+        going.down = going.down or datetime.now(UTC)
+    return f"WinRM to answer ({error.cause})"
+
+
+def _try_to_ask(run: Run, host: str, intent: str, going: _Going) -> str:
+    """Ask for the restart; what is waited for then. A host that goes down under it by itself is asked when it is back."""
+    try:
+        _ask(run, host, intent, going)
+    except HostError as error:
+        if not _may_come_back(error):
+            raise
+        return _silent(going, error)
+    return "it to go down"
 
 
 def _ask(run: Run, host: str, intent: str, going: _Going) -> None:

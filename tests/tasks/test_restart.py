@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from blocks.winrm.errors import ConnectionDropped, HostUnreachable
 from model.journal import Journal
+from model.outcome import Stopped
 from model.records import RestartRecord, UpdateRecord
+from tasks import restart
 from tasks.restart import _services_suffice, restart_host
 from tasks.step import settle
 
@@ -58,12 +61,41 @@ class Host:
         return answers[script]
 
 
-def run_on(host: Host) -> Any:
+class Restless(Host):
+    """Goes down by itself just after it has answered ``last``; away for some calls, it comes back, and does as it is told."""
+
+    def __init__(self, last: str | None, calls: int = 3) -> None:
+        super().__init__()
+        self.last, self.calls = last, calls
+        self.away = 0 if last else calls
+        self.boots = 1
+        self.intent = ""
+        self.asked_in = 0
+
+    def run(self, script: str, **given: Any) -> Any:
+        if self.away:
+            self.away -= 1
+            self.boots += not self.away
+            raise HostUnreachable("web01", "nothing answers")
+        if script == self.last:
+            self.last, self.away = None, self.calls
+        if script == "Restart-PatchedHost":
+            self.asked, self.asked_in, self.intent, self.away = self.asked + 1, self.boots, given["intent"], self.calls
+            return {"outcome": "asked", "attempts": []}
+        if script == "Get-RebootState":
+            asked = {"intent": self.intent, "boot_id": str(self.asked_in), "last_boot": BOOTED} if self.asked else None
+            evidence = {"asked": asked, "marker_present": self.asked_in == self.boots, "logon_ready": True}
+            boot = {"boot_id": str(self.boots), "last_boot": AGAIN if self.boots > 1 else BOOTED}
+            return boot | evidence | {"uptime_seconds": 60, "servicing_in_progress": 0}
+        return super().run(script, **given)
+
+
+def run_on(host: Host, deadline: float = 30) -> Any:
     """As much of a run as the restart of one host without a role takes."""
-    restart = SimpleNamespace(deadline=timedelta(seconds=30), policy="when-needed", ignore_services=())
+    how = SimpleNamespace(deadline=timedelta(seconds=deadline), policy="when-needed", ignore_services=())
     nothing: Any = lambda *_: ()  # noqa: E731
     asked = dict.fromkeys(("dependencies_of", "hosts_with", "services_on", "balancers_of"), nothing)
-    estate = SimpleNamespace(restart=restart, **asked)
+    estate = SimpleNamespace(restart=how, **asked)
     over = threading.Event()
     return SimpleNamespace(
         estate=estate, hosts={"web01": host}, sql={}, key="acme.CHG1", number=1, fence=1, called="acme",
@@ -85,6 +117,43 @@ def test_a_connection_that_breaks_under_the_request_counts_as_asked() -> None:
     assert host.asked == 1
     assert record.down is not None
     assert record.ready > record.down
+
+
+@pytest.mark.parametrize(
+    "last", ["Get-RebootState", "Get-QuiesceState", "Get-PatchJob", "Set-QuiesceState", "Update-Lease", None]
+)
+def test_a_host_that_goes_down_by_itself_is_waited_for_and_asked_when_it_is_back(
+    last: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installer that answers 1641 has set it to restart: under any call, or before the first, it goes, and comes back."""
+    monkeypatch.setattr(restart, "_await_ready", lambda *_: None)
+    for policy in ("when-needed", "services-only"):
+        host = Restless(last)
+        run = run_on(host)
+        run.estate.restart.policy = policy
+        run.journal.write(patched(minute=0))
+        record = restarted(run)
+        assert (host.asked, host.boots) == (1, 3)
+        assert record.ready is not None
+
+
+def test_a_host_that_goes_down_by_itself_and_stays_away_is_lost_at_its_deadline() -> None:
+    """Until then it may come back; what it waits for is said."""
+    host = Restless("Get-PatchJob", calls=10**6)
+    run = run_on(host, deadline=0.1)
+    with pytest.raises(Stopped, match=r"not back after its restart within .* \(WinRM to answer \(nothing answers\)\)"):
+        restarted(run)
+    assert host.asked == 0
+
+
+def restarted(run: Any) -> RestartRecord:
+    """The record of a restart that no flow has asked for."""
+    record = restart_host._task.fn(run, "web01", 1)
+    if isinstance(record, State):
+        record = record.data
+    if isinstance(record, BaseException):
+        raise record
+    return record
 
 
 def test_what_a_restart_has_granted_asks_for_none_any_more() -> None:
