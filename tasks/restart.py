@@ -68,8 +68,12 @@ def left_up(run: Run, wave: Sequence[str], restarting: set[str]) -> list[str]:
 
 @step("recycle the pools of {host}")
 def recycle(run: Run, host: str) -> None:
-    """Give the applications of ``host`` a fresh start, now that the SQL Server that they ask has had one."""
+    """Give the applications of ``host`` a fresh start, now that the SQL Server that they ask has had one.
+
+    What bills there stays held: it may have restarted by itself since the estate was made quiet.
+    """
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    _once_it_answers(run, host, deadline, lambda: _hold_services(run, host))
     web_readiness.await_iis(run, host, deadline, stop=run.stop)
     tell("restart", host, "pools recycled")
 
@@ -94,6 +98,7 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     services-only Windows itself restarts only where it asks for that. Raises Stopped when the host refuses, or is not
     ready within the estate's ``restart.deadline``; the record is written then too, without an end.
     """
+    _hold_elsewhere(run, host, time.monotonic() + run.estate.restart.deadline.total_seconds())
     asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     intent = f"{run.key}.{round_number}"
@@ -174,10 +179,11 @@ def _services_suffice(run: Run, host: str, intent: str) -> bool:
 
 
 def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None:
-    """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services are stopped already."""
+    """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services stay stopped."""
     _must_cut_nothing(run, host)
     _note_restart(run, host, intent)
     _await_needed(run, host)
+    _hold_billing(run, host)
     before = readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     names: tuple[str, ...] = ("W3SVC",) if host in run.estate.hosts_with("iis") else ()
     if host in run.sql:
@@ -206,7 +212,7 @@ def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: floa
         try:
             boot = _boot(run, host)
             going.boots.add(boot)
-            _hold_services(run, host)
+            _hold_billing(run, host)
             _await_ready(run, host, going.before, deadline)
             if _boot(run, host) == boot:
                 return
@@ -280,10 +286,11 @@ def _try_to_ask(run: Run, host: str, intent: str, going: _Going) -> str:
 
 
 def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
-    """Stop SQL Server cleanly, and ask Windows to restart; a request that was cut off counts as asked."""
+    """Hold what bills, stop SQL Server cleanly, ask Windows to restart; a request that was cut off counts as asked."""
     _must_cut_nothing(run, host)
     _note_restart(run, host, intent)
     _await_needed(run, host)
+    _hold_billing(run, host)
     going.before = going.before or readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     _stop_sql_server(run, host)
     lease.lend(run, host)
@@ -340,11 +347,42 @@ def _stop_sql_server(run: Run, host: str) -> None:
         services.stop(run, host, readiness.sql_services(run.estate.sql[host].instance))
 
 
+def _hold_billing(run: Run, host: str) -> None:
+    """Stop EngageIP's services again where a restart of ``host`` would cut them: on it, and, of a SQL Server, elsewhere."""
+    _hold_services(run, host)
+    _hold_elsewhere(run, host)
+
+
+def _hold_elsewhere(run: Run, host: str, until: float = 0.0) -> None:
+    """Stop EngageIP's services on another host where SQL Server of ``host`` is to restart.
+
+    A boot that nobody asked for has started them, and before WinRM answers: who does not is waited for until then, a
+    moment of ``time.monotonic``. After it that is told: the host has its own restart, in which it is missed.
+    """
+    billing = [other for other in run.hosts if other != host and run.estate.services_on(other)]
+    for other in billing if host in run.sql else ():
+        while other not in run.lost:
+            try:
+                _hold_services(run, other)
+                break
+            except HostError as error:
+                if not _may_come_back(error):
+                    raise
+                cause = error.cause
+            if time.monotonic() > until:
+                tell("restart", other, f"billing could not be held while {host} restarts ({cause})")
+                break
+            if run.pause(run.stop):
+                raise Stopped.because("restart", f"{host}: asked to stop while waiting for {other} to answer ({cause})")
+
+
 def _hold_services(run: Run, host: str) -> None:
-    """Stop EngageIP's services again: the boot has started them, and they bill."""
+    """Stop EngageIP's services again: a boot has started them, and they bill."""
     still = services.stop(run, host, run.estate.services_on(host))
     if still:
-        raise Stopped.because("restart", f"{host}: {still} after the restart. Stop it by hand, then run again.")
+        raise Stopped.because(
+            "restart", f"{host}: {still}, and bills while the estate is patched. Stop it by hand, then run again."
+        )
 
 
 def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline: float) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+from at_once import at_once
+from lab_process import LabProcess
 from prefect import flow
-from prefect.client.schemas.objects import State
 
 from blocks.winrm.errors import ConnectionDropped, HostUnreachable
 from model.journal import Journal
@@ -17,6 +23,7 @@ from model.outcome import Stopped
 from model.records import RestartRecord, UpdateRecord
 from tasks import restart
 from tasks.restart import _services_suffice, restart_host
+from tasks.run import Run, open_run
 from tasks.step import settle
 
 INTENT = "acme.CHG1.1"
@@ -36,6 +43,7 @@ class Host:
     def __init__(self) -> None:
         self.asked = 0
         self.looks = 0
+        self.held = 0
 
     def run(self, script: str, **_: Any) -> Any:
         if script == "Restart-PatchedHost":
@@ -49,7 +57,9 @@ class Host:
             boot = {"boot_id": "new", "last_boot": AGAIN} if up else {"boot_id": "old", "last_boot": BOOTED}
             evidence = {"asked": ASKED if up else None, "marker_present": False, "logon_ready": True}
             return boot | evidence | {"uptime_seconds": 60, "servicing_in_progress": 0}
+        self.held += script == "Stop-HostServices"
         answers = {
+            "Stop-HostServices": {"services": []},
             "Get-QuiesceState": {"quiesce": None},
             "Get-PatchJob": {"jobs": []},
             "Get-HostFacts": FACTS,
@@ -99,7 +109,7 @@ def run_on(host: Host, deadline: float = 30) -> Any:
     over = threading.Event()
     return SimpleNamespace(
         estate=estate, hosts={"web01": host}, sql={}, key="acme.CHG1", number=1, fence=1, called="acme",
-        stop=over, pause=lambda _: over.wait(0.01), restarting=set(), renewal=threading.Lock(),
+        stop=over, pause=lambda _: over.wait(0.01), restarting=set(), lost={}, renewal=threading.Lock(),
         journal=Journal(),
     )  # fmt: skip
 
@@ -132,7 +142,7 @@ def test_a_host_that_goes_down_by_itself_is_waited_for_and_asked_when_it_is_back
         run = run_on(host)
         run.estate.restart.policy = policy
         run.journal.write(patched(minute=0))
-        record = restarted(run)
+        record = at_once(restart_host, run, "web01", 1)
         assert (host.asked, host.boots) == (1, 3)
         assert record.ready is not None
 
@@ -142,18 +152,8 @@ def test_a_host_that_goes_down_by_itself_and_stays_away_is_lost_at_its_deadline(
     host = Restless("Get-PatchJob", calls=10**6)
     run = run_on(host, deadline=0.1)
     with pytest.raises(Stopped, match=r"not back after its restart within .* \(WinRM to answer \(nothing answers\)\)"):
-        restarted(run)
+        at_once(restart_host, run, "web01", 1)
     assert host.asked == 0
-
-
-def restarted(run: Any) -> RestartRecord:
-    """The record of a restart that no flow has asked for."""
-    record = restart_host._task.fn(run, "web01", 1)
-    if isinstance(record, State):
-        record = record.data
-    if isinstance(record, BaseException):
-        raise record
-    return record
 
 
 def test_what_a_restart_has_granted_asks_for_none_any_more() -> None:
@@ -179,3 +179,61 @@ def patched(minute: int) -> UpdateRecord:
         host="web01", update="CU", title="CU", kind="mssql-patch", result="installed", hresult="0x00000BC2",
         started=at(minute), ended=at(minute),
     )  # fmt: skip
+
+
+def test_a_host_that_bills_is_waited_for_before_its_sql_server_restarts() -> None:
+    """What bills starts with the machine, and WinRM later; one that stays away, or is lost already, keeps nobody waiting."""
+    web = Restless(None)
+    run = run_on(web)
+    run.hosts["sql01"], run.sql["sql01"] = Host(), None
+    run.estate.services_on = {"web01": ("EngageIP Job Service",), "sql01": ()}.get
+    restart._hold_elsewhere(run, "web01", time.monotonic() + 30)
+    assert web.held == 0
+    restart._hold_elsewhere(run, "sql01", time.monotonic() + 30)
+    assert (web.away, web.held) == (0, 1)
+    web.away = 3
+    restart._hold_elsewhere(run, "sql01", time.monotonic() - 1)
+    assert (web.away, web.held) == (2, 1)
+    run.lost["web01"] = "web01: not back."
+    restart._hold_elsewhere(run, "sql01", time.monotonic() + 30)
+    assert (web.away, web.held) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_restart_cuts_no_billing_that_an_unasked_boot_has_begun(
+    tmp_path: Path, start_lab_process: Callable[..., LabProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """web01 restarts by itself, and its boot starts what bills: that is held before sql01 goes down, and when pools recycle."""
+    lab = start_lab_process(tmp_path / "lab", "--speed", "300")
+    monkeypatch.setenv("BILLPATCH_CREDENTIALS", lab.papers["credentials"])
+    with open_run(lab.papers["estate"]) as run:
+        run.fence, run.number, run.poll = 1, 1, 0.05
+        bill_again(lab, run)
+        begun = len(lab.trail())
+        assert at_once(restart_host, run, "sql01", 1).ready
+        trail = [(each["event"], each["host"], each.get("service")) for each in lab.trail()[begun:]]
+        held = trail.index(("service.stop", "web01", "EngageIP Job Service"))
+        assert held < trail.index(("service.stop", "sql01", "MSSQLSERVER"))
+        assert billing(lab) == "Stopped"
+        bill_again(lab, run)
+        at_once(restart.recycle, run, "web01")
+        assert billing(lab) == "Stopped"
+    lab.stop()
+
+
+def bill_again(lab: LabProcess, run: Run) -> None:
+    """Hold billing on web01, and have an unasked restart start it again."""
+    names = list(run.estate.engageip.services)
+    run.hosts["web01"].run("Stop-HostServices", names=names, number=1, fence=1, timeout_seconds=60)
+    down = {"seconds_down": 60}
+    httpx.post(f"{lab.papers['control']}/hosts/web01/restart", json=down).raise_for_status()
+    deadline = time.monotonic() + 30
+    while billing(lab) == "Stopped":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def billing(lab: LabProcess) -> str:
+    """How the service stands on web01 that bills."""
+    services = json.loads((lab.folder / "hosts" / "web01" / "services.json").read_text(encoding="utf-8"))
+    return str(services["EngageIP Job Service"]["status"])
