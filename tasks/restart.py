@@ -26,12 +26,12 @@ T = TypeVar("T")
 def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
     """The hosts of a wave, so many at a time that never more than ``restart.max_unavailable`` are down.
 
-    Raises Stopped where those that did not come back leave no room: an update that one host has not survived shall not
-    take the next one too.
+    Raises Stopped where those that did not come back leave no room, whichever wave or round has lost them: an update that
+    one host has not survived shall not take the next one too. Hosts that depend on each other do not count together.
     """
     waiting = list(hosts)
     while waiting:
-        lost = [host for host in hosts if host in run.lost]
+        lost = [host for host in run.lost if any(not _depend(run, host, other) for other in waiting)]
         room = run.estate.restart.max_unavailable - len(lost)
         if room <= 0:
             raise Stopped.because(
@@ -44,6 +44,11 @@ def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
         waiting = waiting[room:]
 
 
+def _depend(run: Run, host: str, other: str) -> bool:
+    """Whether one of the two depends on the other: while that is down, it is of no use anyway."""
+    return other in run.estate.dependencies_of(host) or host in run.estate.dependencies_of(other)
+
+
 def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
     """Raise Stopped where a host of the wave depends on one that did not come back: it must not restart."""
     blocked = {host: lost for host in wave for lost in run.estate.dependencies_of(host) if lost in run.lost}
@@ -52,17 +57,23 @@ def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
 
 
 def due(run: Run, round_number: int, asked: set[str]) -> set[str]:
-    """The hosts to restart after a round: those that have a reason, in the first round every host where policy says so."""
-    return {*asked, *run.hosts} if run.estate.restart.policy == "always" and round_number == 1 else asked
+    """The hosts to restart after a round: those that have a reason, in the first round every host where policy says so.
+
+    None that did not come back from an earlier one: it has no updates of this round, and would only be waited for again.
+    """
+    every = run.estate.restart.policy == "always" and round_number == 1
+    return ({*asked, *run.hosts} if every else asked) - run.lost.keys()
 
 
 def left_up(run: Run, wave: Sequence[str], restarting: set[str]) -> list[str]:
-    """The web servers of a wave that stay up while a SQL Server that they ask restarts."""
-    iis = run.estate.hosts_with("iis")
+    """The web servers of a wave that stay up while a SQL Server that they ask restarts; those that are lost are not up."""
     return [
         host
-        for host in wave
-        if host in iis and host not in restarting and restarting.intersection(run.estate.dependencies_of(host))
+        for host in run.estate.hosts_with("iis")
+        if host in wave
+        and host not in run.lost
+        and host not in restarting
+        and restarting.intersection(run.estate.dependencies_of(host))
     ]
 
 
