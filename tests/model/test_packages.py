@@ -185,7 +185,7 @@ def test_restarts_as_the_estate_says() -> None:
     assert (never.result, never.restart) == ("reboot-pending", False)
     assert "restart: never" in (never.remark or "")
     assert judged_package(msi(restart="never"), Ran(3010, None)).result == "failed"
-    assert [judged_package(msi(restart="never"), Ran(None, found)).restart for found in ("4.2.0", None)] == [False, False]
+    assert not any(judged_package(msi(restart="never"), Ran(None, found)).restart for found in ("4.2.0", None))
     # What restarts by itself is waited for, whatever the estate says.
     going = judged_package(msi(restart="never"), Ran(1641, "4.2.0"))
     assert (going.restart, going.restarting, going.remark) == (True, True, None)
