@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
-from model.reboot import RebootVerdict, reboot_verdict, windows_asks
+from model.reboot import RebootVerdict, reboot_verdict, tells_of, windows_asks
 from model.records import HostFacts, RestartRecord, UpdateRecord
 from model.reopen import RESTARTING, patches_begun
 from tasks import balancers, lease, readiness, services, web_readiness
@@ -185,7 +185,7 @@ def _services_suffice(run: Run, host: str, intent: str) -> bool:
         for each in run.journal.of(UpdateRecord)
         if each.host == host and (granted is None or (each.ended or each.started) > granted)
     ]
-    begun = asked is not None and asked["intent"] == intent
+    begun = asked is not None and tells_of(asked["intent"], intent)
     return not begun and not windows_asks(records, facts.pending_reboot)
 
 

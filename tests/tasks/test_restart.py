@@ -199,6 +199,22 @@ def test_a_host_that_bills_is_waited_for_before_its_sql_server_restarts() -> Non
     assert (web.away, web.held) == (2, 1)
 
 
+def test_a_run_that_is_gone_on_with_restarts_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off after the restart of round 2, it goes through round 1 again: that host has restarted for both."""
+    monkeypatch.setattr(restart, "_await_ready", lambda *_: None)
+    for policy in ("when-needed", "services-only"):
+        host = Restless(None)
+        run = run_on(host)
+        run.estate.restart.policy = policy
+        host.asked, host.asked_in, host.intent = 1, 1, f"{run.key}.2"
+        for round_number in (1, 2):
+            at_once(restart_host, run, "web01", round_number)
+        assert (host.asked, host.boots) == (1, 2)
+        assert [record.remark for record in run.journal.of(RestartRecord)] == [None, None]
+        at_once(restart_host, run_on(host), "web01", 3)
+        assert host.asked == 2
+
+
 @pytest.mark.slow
 def test_a_restart_cuts_no_billing_that_an_unasked_boot_has_begun(
     tmp_path: Path, start_lab_process: Callable[..., LabProcess], monkeypatch: pytest.MonkeyPatch
