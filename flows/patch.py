@@ -192,6 +192,9 @@ def patch(run: Run, plan: Plan) -> None:
     waits = {host: install.waits_for_restart.submit(run, host, steps) for host, steps in todo.items()}
     settle("install", waits.values())
     restart_in_order(run, 0, {host for host, wait in waits.items() if wait.result()})
+    todo = {host: steps for host, steps in todo.items() if host not in run.lost}
+    if not todo:
+        return
     for round_number in range(1, install.MOST_ROUNDS + 1):
         preflight.must_be_in_window(run)
         installs = {host: install.install_on.submit(run, host, round_number, steps) for host, steps in todo.items()}

@@ -105,12 +105,15 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
 
     The version decides. Before a restart that the installer asked for, a version that is not there yet proves nothing:
     it is asked for again afterwards, unless a part of it still runs. What is not for its host, and says so, is no failure.
+    Where its job was cut off, also by a restart that nobody asked for, there is to be one that is waited for.
     """
     meaning = None if ran.code is None else package_meaning(package, ran.code)
     asks = meaning is not None and meaning.do in {"done-reboot", "done-rebooting"}
     rebooting = meaning is not None and meaning.do == "done-rebooting"
     # What restarts by itself is waited for, whatever the estate says of it.
-    restart = {"auto": asks, "always": True, "never": rebooting}[package.restart]
+    over = not ran.running and ran.trouble is None
+    cut_off = meaning is None and over
+    restart = {"auto": asks or cut_off, "always": True, "never": rebooting}[package.restart]
     code = meaning.hex if meaning is not None and meaning.do != "done" and not asks else None
     if is_there(package, ran.found):
         odd = (
@@ -124,13 +127,12 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
             remark = "it asks for a restart, and restart: never says no"
         result: Result = "reboot-pending" if asks else "installed"
         return Judgement(result, restart, remark, proof(package, ran.found), code, rebooting)
-    over = not ran.running and ran.trouble is None
     if over and asks and restart:
         return Judgement("reboot-pending", restart=True, restarting=rebooting)
     remark = f"{_said(ran, meaning)}, and {state(package, ran.found)}"
     if over and meaning is not None and meaning.do == "not-needed" and _may_be_needless(package, meaning.code):
         return Judgement("not-needed", restart=False, remark=remark, code=code)
-    return Judgement("failed", restart=False, remark=f"{remark}{_log(ran)}", code=code)
+    return Judgement("failed", restart=cut_off and restart, remark=f"{remark}{_log(ran)}", code=code)
 
 
 def _may_be_needless(package: FileBorne, code: int) -> bool:

@@ -129,7 +129,7 @@ def reboot_verdict(
     """Whether the restart asked for under ``intent`` has happened, and whether Windows has finished booting.
 
     The proof is the volatile mark: it is gone, and another boot answers. ``before`` is what was known when it was
-    asked for; without it ``restart.json`` of the same intent stands in.
+    asked for; without it ``restart.json`` stands in, of the same intent or of a later one of the same run.
     """
     facts = facts if isinstance(facts, RebootFacts) else RebootFacts.model_validate(facts)
     if facts.marker_present:
@@ -155,9 +155,19 @@ def reboot_verdict(
 
 def _from_file(facts: RebootFacts, intent: str) -> RebootBefore | None:
     asked = facts.asked
-    if asked is None or asked.intent != intent or asked.last_boot is None:
+    if asked is None or not tells_of(asked.intent, intent) or asked.last_boot is None:
         return None
     return RebootBefore(asked.boot_id, asked.last_boot)
+
+
+def tells_of(asked: str, intent: str) -> bool:
+    """Whether the restart that was asked for as ``asked`` is the one of ``intent`` (``KEY.NUMBER``), or came after it.
+
+    A run asks for its restarts in the order of their numbers, each once the one before has been proven.
+    """
+    (key, _, number), (wanted, _, since) = asked.rpartition("."), intent.rpartition(".")
+    later = key == wanted and number.isdecimal() and since.isdecimal() and int(number) > int(since)
+    return asked == intent or later
 
 
 def is_going_down(facts: RebootFacts | dict[str, Any]) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from blocks.winrm.errors import HostError, ScriptFailed, ScriptRefused
 from model.outcome import Stopped
-from model.reboot import RebootVerdict, reboot_verdict, windows_asks
+from model.reboot import RebootVerdict, reboot_verdict, tells_of, windows_asks
 from model.records import HostFacts, RestartRecord, UpdateRecord
 from model.reopen import RESTARTING, patches_begun
 from tasks import balancers, lease, readiness, services, web_readiness
@@ -20,16 +20,18 @@ from tasks.sql_aftermath import build_by_setup
 from tasks.step import step
 from tasks.still_installing import still_installing
 
+T = TypeVar("T")
+
 
 def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
     """The hosts of a wave, so many at a time that never more than ``restart.max_unavailable`` are down.
 
-    Raises Stopped where those that did not come back leave no room: an update that one host has not survived shall not
-    take the next one too.
+    Raises Stopped where those that did not come back leave no room, whichever wave or round has lost them: an update that
+    one host has not survived shall not take the next one too. Hosts that depend on each other do not count together.
     """
     waiting = list(hosts)
     while waiting:
-        lost = [host for host in hosts if host in run.lost]
+        lost = [host for host in run.lost if any(not _depend(run, host, other) for other in waiting)]
         room = run.estate.restart.max_unavailable - len(lost)
         if room <= 0:
             raise Stopped.because(
@@ -42,6 +44,11 @@ def batches(run: Run, hosts: Sequence[str]) -> Iterator[list[str]]:
         waiting = waiting[room:]
 
 
+def _depend(run: Run, host: str, other: str) -> bool:
+    """Whether one of the two depends on the other: while that is down, it is of no use anyway."""
+    return other in run.estate.dependencies_of(host) or host in run.estate.dependencies_of(other)
+
+
 def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
     """Raise Stopped where a host of the wave depends on one that did not come back: it must not restart."""
     blocked = {host: lost for host in wave for lost in run.estate.dependencies_of(host) if lost in run.lost}
@@ -50,24 +57,34 @@ def stop_if_blocked(run: Run, wave: Sequence[str]) -> None:
 
 
 def due(run: Run, round_number: int, asked: set[str]) -> set[str]:
-    """The hosts to restart after a round: those that have a reason, in the first round every host where policy says so."""
-    return {*asked, *run.hosts} if run.estate.restart.policy == "always" and round_number == 1 else asked
+    """The hosts to restart after a round: those that have a reason, in the first round every host where policy says so.
+
+    None that did not come back from an earlier one: it has no updates of this round, and would only be waited for again.
+    """
+    every = run.estate.restart.policy == "always" and round_number == 1
+    return ({*asked, *run.hosts} if every else asked) - run.lost.keys()
 
 
 def left_up(run: Run, wave: Sequence[str], restarting: set[str]) -> list[str]:
-    """The web servers of a wave that stay up while a SQL Server that they ask restarts."""
-    iis = run.estate.hosts_with("iis")
+    """The web servers of a wave that stay up while a SQL Server that they ask restarts; those that are lost are not up."""
     return [
         host
-        for host in wave
-        if host in iis and host not in restarting and restarting.intersection(run.estate.dependencies_of(host))
+        for host in run.estate.hosts_with("iis")
+        if host in wave
+        and host not in run.lost
+        and host not in restarting
+        and restarting.intersection(run.estate.dependencies_of(host))
     ]
 
 
 @step("recycle the pools of {host}")
 def recycle(run: Run, host: str) -> None:
-    """Give the applications of ``host`` a fresh start, now that the SQL Server that they ask has had one."""
+    """Give the applications of ``host`` a fresh start, now that the SQL Server that they ask has had one.
+
+    What bills there stays held: it may have restarted by itself since the estate was made quiet.
+    """
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    _once_it_answers(run, host, deadline, lambda: _hold_services(run, host))
     web_readiness.await_iis(run, host, deadline, stop=run.stop)
     tell("restart", host, "pools recycled")
 
@@ -87,16 +104,18 @@ class _Going:
 def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     """Restart ``host`` once for this run and round, and return when it is ready again.
 
-    A restart that an earlier run of the same key asked for is not asked for twice. With ``restart.policy``
+    A restart that an earlier run of the same key asked for is not asked for twice. A host that goes down by itself, as
+    installers and policy have it, is waited for, and asked once it answers. With ``restart.policy``
     services-only Windows itself restarts only where it asks for that. Raises Stopped when the host refuses, or is not
     ready within the estate's ``restart.deadline``; the record is written then too, without an end.
     """
+    _hold_elsewhere(run, host, time.monotonic() + run.estate.restart.deadline.total_seconds())
     asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     intent = f"{run.key}.{round_number}"
-    services_only = _services_suffice(run, host, intent)
+    services_only = _once_it_answers(run, host, deadline, lambda: _services_suffice(run, host, intent))
     ready = None
-    balancers.drain(run, host)
+    _once_it_answers(run, host, deadline, lambda: balancers.drain(run, host))
     try:
         if services_only:
             _restart_services(run, host, intent, deadline)
@@ -122,6 +141,35 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     return record
 
 
+def _once_it_answers(run: Run, host: str, deadline: float, ask: Callable[[], T]) -> T:
+    """What ``ask`` answers, asked anew while the host may only be restarting by itself: nobody has asked it to yet."""
+    said = ""
+    while True:
+        try:
+            return ask()
+        except HostError as error:
+            if not _may_come_back(error):
+                raise
+            waiting_for = f"WinRM to answer ({error.cause})"
+        said = _wait(run, host, waiting_for, said, deadline)
+
+
+def _may_come_back(error: HostError) -> bool:
+    """Whether a host that says this may only be on its way down, or up."""
+    return not isinstance(error, readiness.FINAL) and (error.retryable or error.outcome_unknown)
+
+
+def _wait(run: Run, host: str, waiting_for: str, said: str, deadline: float) -> str:
+    """Wait a moment for this, telling it unless it was ``said`` last; what is said now. Raises Stopped at ``deadline``."""
+    if waiting_for != said:
+        tell("restart", host, f"waiting: {waiting_for}")
+    if time.monotonic() > deadline:
+        raise _not_back(run, host, waiting_for)
+    if run.pause(run.stop):
+        raise Stopped.because("restart", f"{host}: asked to stop while waiting: {waiting_for}")
+    return waiting_for
+
+
 def _services_suffice(run: Run, host: str, intent: str) -> bool:
     """Whether ``restart.policy`` lets Windows run on, nothing asks for its restart, and none has been asked for here."""
     if run.estate.restart.policy != "services-only":
@@ -137,15 +185,16 @@ def _services_suffice(run: Run, host: str, intent: str) -> bool:
         for each in run.journal.of(UpdateRecord)
         if each.host == host and (granted is None or (each.ended or each.started) > granted)
     ]
-    begun = asked is not None and asked["intent"] == intent
+    begun = asked is not None and tells_of(asked["intent"], intent)
     return not begun and not windows_asks(records, facts.pending_reboot)
 
 
 def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None:
-    """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services are stopped already."""
+    """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services stay stopped."""
     _must_cut_nothing(run, host)
     _note_restart(run, host, intent)
     _await_needed(run, host)
+    _hold_billing(run, host)
     before = readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     names: tuple[str, ...] = ("W3SVC",) if host in run.estate.hosts_with("iis") else ()
     if host in run.sql:
@@ -174,15 +223,13 @@ def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: floa
         try:
             boot = _boot(run, host)
             going.boots.add(boot)
-            _hold_services(run, host)
+            _hold_billing(run, host)
             _await_ready(run, host, going.before, deadline)
             if _boot(run, host) == boot:
                 return
             why = "another boot answers than before"
-        except readiness.FINAL:
-            raise
         except HostError as error:
-            if not (error.retryable or error.outcome_unknown):
+            if not _may_come_back(error):
                 raise
             why = error.cause
         tell("restart", host, f"went away again before it was ready, and must be ready anew ({why})")
@@ -213,15 +260,8 @@ def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: floa
         if verdict is not None and verdict.state == "up":
             return
         if verdict is not None and verdict.state in {"unknown", "going"} and not going.heard:
-            _ask(run, host, intent, going)
-            waiting_for = "it to go down"
-        if waiting_for != said:
-            said = waiting_for
-            tell("restart", host, f"waiting: {said}")
-        if time.monotonic() > deadline:
-            raise _not_back(run, host, said)
-        if run.pause(run.stop):
-            raise Stopped.because("restart", f"{host}: asked to stop while waiting: {said}")
+            waiting_for = _try_to_ask(run, host, intent, going)
+        said = _wait(run, host, waiting_for, said, deadline)
 
 
 def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdict | None, str]:
@@ -234,17 +274,34 @@ def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdic
         # Half up, a host may say anything: WMI that has not started yet, a script that PowerShell refuses.
         if not (going.asked or error.retryable):
             raise
-        if going.asked:
-            going.down = going.down or datetime.now(UTC)
-        return None, f"WinRM to answer ({error.cause})"
+        return None, _silent(going, error)
     return verdict, verdict.why
 
 
+def _silent(going: _Going, error: HostError) -> str:
+    """What is waited for where the host does not answer; once it was asked to restart, it is down."""
+    if going.asked:
+        going.down = going.down or datetime.now(UTC)
+    return f"WinRM to answer ({error.cause})"
+
+
+def _try_to_ask(run: Run, host: str, intent: str, going: _Going) -> str:
+    """Ask for the restart; what is waited for then. A host that goes down under it by itself is asked when it is back."""
+    try:
+        _ask(run, host, intent, going)
+    except HostError as error:
+        if not _may_come_back(error):
+            raise
+        return _silent(going, error)
+    return "it to go down"
+
+
 def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
-    """Stop SQL Server cleanly, and ask Windows to restart; a request that was cut off counts as asked."""
+    """Hold what bills, stop SQL Server cleanly, ask Windows to restart; a request that was cut off counts as asked."""
     _must_cut_nothing(run, host)
     _note_restart(run, host, intent)
     _await_needed(run, host)
+    _hold_billing(run, host)
     going.before = going.before or readiness.before(run, host, readiness.sql_before(_quiesce(run, host)))
     _stop_sql_server(run, host)
     lease.lend(run, host)
@@ -301,11 +358,42 @@ def _stop_sql_server(run: Run, host: str) -> None:
         services.stop(run, host, readiness.sql_services(run.estate.sql[host].instance))
 
 
+def _hold_billing(run: Run, host: str) -> None:
+    """Stop EngageIP's services again where a restart of ``host`` would cut them: on it, and, of a SQL Server, elsewhere."""
+    _hold_services(run, host)
+    _hold_elsewhere(run, host)
+
+
+def _hold_elsewhere(run: Run, host: str, until: float = 0.0) -> None:
+    """Stop EngageIP's services on another host where SQL Server of ``host`` is to restart.
+
+    A boot that nobody asked for has started them, and before WinRM answers: who does not is waited for until then, a
+    moment of ``time.monotonic``. After it that is told: the host has its own restart, in which it is missed.
+    """
+    billing = [other for other in run.hosts if other != host and run.estate.services_on(other)]
+    for other in billing if host in run.sql else ():
+        while other not in run.lost:
+            try:
+                _hold_services(run, other)
+                break
+            except HostError as error:
+                if not _may_come_back(error):
+                    raise
+                cause = error.cause
+            if time.monotonic() > until:
+                tell("restart", other, f"billing could not be held while {host} restarts ({cause})")
+                break
+            if run.pause(run.stop):
+                raise Stopped.because("restart", f"{host}: asked to stop while waiting for {other} to answer ({cause})")
+
+
 def _hold_services(run: Run, host: str) -> None:
-    """Stop EngageIP's services again: the boot has started them, and they bill."""
+    """Stop EngageIP's services again: a boot has started them, and they bill."""
     still = services.stop(run, host, run.estate.services_on(host))
     if still:
-        raise Stopped.because("restart", f"{host}: {still} after the restart. Stop it by hand, then run again.")
+        raise Stopped.because(
+            "restart", f"{host}: {still}, and bills while the estate is patched. Stop it by hand, then run again."
+        )
 
 
 def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline: float) -> None:

@@ -58,8 +58,9 @@ def restart_patched_host(host: Host, parameters: dict[str, Any]) -> dict[str, An
     assert_fence(host, parameters["fence"])
     with host.lock:
         earlier = read_json(host, FILE)
-        marked = machine_value(host, MARKER, "Intent") == intent
-        if earlier and earlier["intent"] == intent and not marked and earlier["boot_id"] != boot_id(host):
+        told = earlier is not None and _tells_of(earlier["intent"], intent)
+        marked = told and machine_value(host, MARKER, "Intent") in {intent, earlier["intent"]}
+        if told and not marked and earlier["boot_id"] != boot_id(host):
             before = {name: earlier[name] for name in ("boot_id", "last_boot")}
             return {"outcome": "restarted", "intent": intent, **before, "attempts": []}
         boot, booted = initialize_boot_id(host), iso(last_boot(host))
@@ -69,6 +70,13 @@ def restart_patched_host(host: Host, parameters: dict[str, Any]) -> dict[str, An
     outcome, attempts = _ask(host, reason)
     host.event("host.restart_requested", effect=outcome == "asked", intent=intent, outcome=outcome)
     return {"outcome": outcome, "intent": intent, "boot_id": boot, "last_boot": booted, "attempts": attempts}
+
+
+def _tells_of(asked: str, intent: str) -> bool:
+    """Whether a restart asked for as one intent is another's, or a later one of its run."""
+    told, wanted = (re.fullmatch(r"(.*)\.([0-9]{1,9})", each) for each in (asked, intent))
+    later = told and wanted and told[1] == wanted[1] and int(told[2]) > int(wanted[2])
+    return asked == intent or bool(later)
 
 
 def _ask(host: Host, reason: str) -> tuple[str, list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect import flow
 
+import flows.patch
 from flows.patch import patch
 from model.estate import load_estate
 from model.journal import Journal
@@ -65,21 +66,34 @@ class Host:
 @pytest.mark.usefixtures("prefect_harness")
 def test_six_rounds_and_no_more_and_the_loop_is_named_by_its_kb() -> None:
     """The seventh round never begins; the message says which update it is, and what to do about it."""
-    estate, host, over = load_estate(ESTATE, "acme.yaml"), Host(), threading.Event()
-    plan = plan_of(estate, {"all01": [FoundUpdate.model_validate(OFFER)]})
-    run: Any = SimpleNamespace(
-        estate=estate, key=RunKey.for_change("acme", "CHG1"), hosts={"all01": host}, journal=Journal(), builds={}, lost={},
-        number=1, fence=1, poll=0.0, stop=over,
-    )  # fmt: skip
-
-    @flow
-    def night() -> None:
-        patch(run, plan)
-
+    host = Host()
     with pytest.raises(Stopped) as stopped:
-        night()
+        night(run_on(host))
     assert str(stopped.value) == (
         "install: all01: Update (KB5000001) is still offered after 6 rounds. "
         "Put KB5000001 under updates.kb_reject, and look at CBS.log on all01."
     )
     assert list(host.jobs.values()) == ["Install-WindowsUpdate", "Find-WindowsUpdate"] * 6
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_nothing_is_installed_on_a_host_that_is_lost_before_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It did not come back from the restart that it had waited for."""
+    monkeypatch.setattr(flows.patch, "restart_in_order", lambda run, *_: run.lost.update(all01="all01: not back."))
+    host = Host()
+    night(run_on(host))
+    assert host.jobs == {}
+
+
+def run_on(host: Host) -> Any:
+    """As much of a run as the rounds of one host take."""
+    return SimpleNamespace(
+        estate=load_estate(ESTATE, "acme.yaml"), key=RunKey.for_change("acme", "CHG1"), hosts={"all01": host},
+        journal=Journal(), builds={}, lost={}, number=1, fence=1, poll=0.0, stop=threading.Event(),
+    )  # fmt: skip
+
+
+@flow
+def night(run: Any) -> None:
+    """The rounds of a plan with the one update."""
+    patch(run, plan_of(run.estate, {"all01": [FoundUpdate.model_validate(OFFER)]}))

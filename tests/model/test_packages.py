@@ -134,8 +134,8 @@ def test_exit_codes_are_read_however_they_are_written() -> None:
         (1603, "4.1.0", "failed", False, "answered 1603: fatal error"),
         (1618, None, "failed", False, "answered 1618: another installation is running"),
         (1638, None, "failed", False, "another version of this product"),
-        (None, "4.2.0", "installed", False, "its job was cut off"),
-        (None, None, "failed", False, "its job was cut off"),
+        (None, "4.2.0", "installed", True, "its job was cut off"),  # by a restart that nobody has waited for
+        (None, None, "failed", True, "its job was cut off"),
     ],
 )
 def test_the_version_decides(code: int | None, found: str | None, result: str, restart: bool, said: str | None) -> None:
@@ -185,6 +185,7 @@ def test_restarts_as_the_estate_says() -> None:
     assert (never.result, never.restart) == ("reboot-pending", False)
     assert "restart: never" in (never.remark or "")
     assert judged_package(msi(restart="never"), Ran(3010, None)).result == "failed"
+    assert not any(judged_package(msi(restart="never"), Ran(None, found)).restart for found in ("4.2.0", None))
     # What restarts by itself is waited for, whatever the estate says.
     going = judged_package(msi(restart="never"), Ran(1641, "4.2.0"))
     assert (going.restart, going.restarting, going.remark) == (True, True, None)
@@ -194,7 +195,9 @@ def test_restarts_as_the_estate_says() -> None:
 def test_what_still_runs_is_judged_by_the_version() -> None:
     """Past the deadline nothing was killed: it is in, or it is not."""
     running = Ran(None, "4.2.0", running=({"name": "setup.tmp"},))
-    assert judged_package(exe(), running).result == "installed"
+    assert (judged_package(exe(), running).result, judged_package(exe(), running).restart) == ("installed", False)
+    unseen = judged_package(exe(), Ran(None, "4.2.0", trouble="no WMI"))
+    assert (unseen.result, unseen.restart) == ("installed", False)
     # A restart would cut its child, whatever the parent has asked for.
     asks = judged_package(exe(), Ran(3010, None, running=({"name": "setup.tmp"},)))
     assert (asks.result, asks.restart) == ("failed", False)

@@ -61,6 +61,27 @@ def test_what_is_not_up_says_why(told: dict[str, Any], state: str) -> None:
     assert verdict.why
 
 
+@pytest.mark.parametrize(
+    ("asked", "state"),
+    [
+        ("acme.CHG1.1.2", "up"),
+        ("acme.CHG1.1.10", "up"),
+        ("acme.CHG1.1.1", "up"),
+        ("acme.CHG1.1.0", "unknown"),
+        ("acme.CHG1.2.2", "unknown"),
+        ("acme.CHG1.1.later", "unknown"),
+        ("ACME.CHG1.1.2", "unknown"),
+        ("2", "unknown"),
+    ],
+)
+def test_a_later_restart_of_the_same_run_proves_the_earlier(asked: str, state: str) -> None:
+    """Only the last one stands in restart.json; a run that is gone on with asks for none anew that had been proven."""
+    file = {"intent": asked, "boot_id": OLD, "last_boot": BOOTED.isoformat()}
+    assert reboot_verdict(answer(asked=file), "acme.CHG1.1.1").state == state
+    still = "going" if state == "up" else "unknown"
+    assert reboot_verdict(answer(asked=file, boot_id=OLD), "acme.CHG1.1.1").state == still
+
+
 def test_a_boot_time_that_drifts_is_no_restart() -> None:
     """Without a boot id from before, LastBootUpTime must have moved by more than a minute."""
     before = RebootBefore(None, BOOTED)

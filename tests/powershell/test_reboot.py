@@ -154,6 +154,32 @@ def test_an_intent_restarts_once(hosts: Any, engine: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("intent", "asked", "mark", "outcome"),
+    [
+        ("acme.CHG1.1.1", "acme.CHG1.1.2", None, "restarted"),
+        ("acme.CHG1.1.9", "acme.CHG1.1.10", None, "restarted"),
+        ("acme.CHG1.1.2", "acme.CHG1.1.2", None, "restarted"),
+        ("acme.CHG1.1.3", "acme.CHG1.1.2", None, "asked"),
+        ("acme.CHG1.2.1", "acme.CHG1.1.2", None, "asked"),
+        ("acme.CHG1.1.1", "ACME.CHG1.1.2", None, "asked"),
+        ("acme.CHG1.1.1", "acme.CHG1.1.x", None, "asked"),
+        ("1", "2", None, "asked"),
+        ("acme.CHG1.1.1", "acme.CHG1.1.2", "acme.CHG1.1.2", "asked"),
+        ("acme.CHG1.1.1", "acme.CHG1.1.2", "acme.CHG1.1.1", "asked"),
+    ],
+)
+def test_a_later_intent_that_has_happened_tells_of_an_earlier(
+    hosts: Any, intent: str, asked: str, mark: str | None, outcome: str
+) -> None:
+    """The last one alone is written down; a run that is gone on with asks again for those before it."""
+    hosts.put(f"{ROOT}/restart.json", json.dumps({"intent": asked, "boot_id": "another", "last_boot": "x"}))
+    if mark is not None:
+        hosts.state("registry.json", key(("SOFTWARE", "EngageIPPatching", "Restart"), Intent=mark))
+    answer = hosts.run("Restart-PatchedHost", ASK | {"intent": intent}).agree()
+    assert (answer["outcome"], answer["attempts"] == []) == (outcome, outcome == "restarted")
+
+
 def test_a_request_that_was_cut_short_is_made_again(hosts: Any) -> None:
     """Mark and file written, shutdown never asked: the same boot, so it is asked now."""
     hosts.state("registry.json", key(("SOFTWARE", "EngageIPPatching", "Restart"), Intent="run.1.restart"))

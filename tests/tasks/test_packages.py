@@ -333,6 +333,7 @@ def test_a_host_that_goes_down_under_an_installer(bench: Bench, counted: Callabl
         record = installing.result(60)
     assert record.result == "failed"
     assert record.remark == "its job was cut off, and no version is there instead of 2.1"
+    assert record.restart is True  # nobody has waited for that boot
     with bench.run("CHG-CUT") as run:
         assert install_package(run, package).result == "failed"
     assert counted() == (1, 0)
