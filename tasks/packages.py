@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from blocks.s3_store import S3BackupStore
-from blocks.winrm.errors import DeadlineExceeded, HostError
+from blocks.winrm.errors import DeadlineExceeded, HostError, JobNotBegun
 from model.installers import (
     Judgement,
     Ran,
@@ -187,18 +187,23 @@ def lacks(run: Run, package: FileBorne) -> str:
 def _services_stopped(run: Run, package: FileBorne) -> Iterator[None]:
     """Stop the package's services, and start afterwards those that ran before; EngageIP's stay for bring_back.
 
-    Where an earlier start of this run has come to the end of the installer, it may only have left them stopped.
+    Where an earlier start of this run has come to the end of the installer, it may only have left them stopped. Where
+    nobody knows that it has ended, or never begun, its files may be at work: they are for bring_back too.
     """
     names = list(package.services_to_stop)
-    stopped = False
+    job = package_job(package)
+    at_work = False
     try:
-        if names and not is_over(run, ROUND, package_job(package)):
+        if names and not is_over(run, ROUND, job):
+            at_work = is_begun(run, ROUND, job)
             names = _stop_services(run, package, names)
-        stopped = True
+        at_work = True
         yield
-    except Stopped:
-        if stopped:
-            # What installs may still be at work on their files: they are for bring_back.
+    except (JobFailed, JobNotBegun):
+        raise
+    except BaseException:
+        # Also where nobody waits any more (Cancel, Ctrl-C, a connection that is gone): the installer is not cut.
+        if at_work:
             names = []
         raise
     finally:
