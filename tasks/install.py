@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from blocks.sql_errors import SqlServerError
+from blocks.winrm.errors import HostError
 from model.estate import MssqlPatch, Package
+from model.outcome import Problem, Stopped
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
 from model.reboot import pending_verdict, restart_due
@@ -20,6 +22,7 @@ from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
 from tasks.step import step
+from tasks.still_installing import still_installing
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
 MOST_ROUNDS = 6
@@ -91,6 +94,35 @@ def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     due = restart_due(records, facts.pending_reboot) or any(map(wants_restart_first, records))
     return Installed(tuple(records), due)
+
+
+def kept_up(run: Run, due: Collection[str], failed: Collection[str], problems: Sequence[Problem]) -> dict[str, Problem]:
+    """Of the hosts whose restart is ``due``, those that stay up since the install has ``failed`` on others; and why.
+
+    No host restarts after one that it depends on and that is not as the plan wants it, nor under an installer that is
+    at work on one that depends on it. Raises Stopped with the ``problems`` where the run is to end: none restarts then.
+    """
+    if run.stop.is_set():
+        raise Stopped("install", list(problems))
+    at_work = {host: why for host in sorted(failed) if (why := _at_work(run, host))}
+    kept: dict[str, Problem] = {}
+    for host in sorted(due):
+        needed = [other for other in run.estate.dependencies_of(host) if other in failed]
+        under = [f"{why} on {other}" for other, why in at_work.items() if host in run.estate.dependencies_of(other)]
+        why = f"it depends on {needed[0]}, where the install has not ended well" if needed else next(iter(under), "")
+        if why:
+            kept[host] = Problem(f"{host}: not restarted, for {why}.", host)
+    return kept
+
+
+def _at_work(run: Run, host: str) -> str:
+    """What may still be at work on a host whose install has not ended well; empty where nothing is."""
+    try:
+        going = still_installing(run, host, run.hosts[host].run("Get-QuiesceState")["quiesce"] or {})
+    except HostError as error:
+        run.heed(error)
+        return f"nobody knows what goes on ({error.cause})"
+    return f"{going} still goes on" if going else ""
 
 
 def _comes_later(package: Package, later: set[str], *, held: bool) -> bool:
