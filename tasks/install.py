@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from blocks.sql_errors import SqlServerError
 from blocks.winrm.errors import HostError
 from model.estate import MssqlPatch, Package
+from model.hresults import sql_setup_meaning
+from model.installers import Ran, installed_version, judged_package
+from model.jobs import JobFacts, Succeeded, job_state
+from model.keys import is_of
 from model.outcome import Problem, Stopped
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
@@ -26,6 +31,8 @@ from tasks.still_installing import still_installing
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
 MOST_ROUNDS = 6
+_STEPS = ("package", "sql-patch")
+"""The steps of the jobs that install packages."""
 
 Todo = dict[str, tuple[PlanStep, ...]]
 """What is still to be installed, by host."""
@@ -49,7 +56,9 @@ def first_round(run: Run, plan: Plan) -> Todo:
 def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
     """Whether ``host`` must restart before anything is installed: Windows Update and SQL Server setup refuse otherwise.
 
-    Not where an earlier run of the same key has begun to install: what waits there is what it installed.
+    Not where an earlier run of the same key has begun to install: what waits there is what it installed. Where one of
+    another key has, and the restart that its installer asked for has not come, no signal of Windows may tell of it: what
+    is not there yet would be installed a second time.
     """
     packages = _packages(run, host)
     jobs = [sql_patch_job(run, p) if isinstance(p, MssqlPatch) else package_job(p) for p in packages.values()]
@@ -60,7 +69,33 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
     verdict = pending_verdict(facts.pending_reboot, before_sql_setup=setup)
     for signal in verdict.signals:
         tell("install", host, f"waits for a restart: {signal}")
-    return verdict.due
+    owed = _owed(run, host, tuple(packages.values()))
+    if owed:
+        tell("install", host, f"waits for a restart: {', '.join(owed)} asked for it in an earlier run")
+    return verdict.due or bool(owed)
+
+
+def _owed(run: Run, host: str, packages: Sequence[Package]) -> list[str]:
+    """The packages that an earlier run has installed in the boot that answers, and that asked for a restart."""
+    known = run.hosts[host].run("Get-PatchJob")["jobs"] if packages else ()
+    jobs = [JobFacts.model_validate(each) for each in known]
+    ended = [each for each in jobs if each.boot_id is not None and each.job and each.job.boot == each.boot_id]
+    return [
+        package.name
+        for package in packages
+        for facts in ended
+        if isinstance(state := job_state(facts), Succeeded)
+        and is_of(facts.id, _STEPS, f"{host}-{package.name}")
+        and _asked_restart(package, state.result)
+    ]
+
+
+def _asked_restart(package: Package, answer: Mapping[str, Any]) -> bool:
+    """Whether the answer of a package's job says that its host must restart for it."""
+    if not isinstance(package, MssqlPatch):
+        return judged_package(package, Ran.of(answer, installed_version(package, answer["versions_after"]))).restart
+    code = answer["exit_code"]
+    return code is not None and sql_setup_meaning(code).do in {"done-reboot", "done-rebooting", "reboot"}
 
 
 @step("install on {host}, round {round_number}")

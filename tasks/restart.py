@@ -94,7 +94,8 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     intent = f"{run.key}.{round_number}"
-    services_only = _services_suffice(run, host, intent)
+    # Before anything is installed a restart is due only where Windows itself must.
+    services_only = round_number > 0 and _services_suffice(run, host, intent)
     ready = None
     balancers.drain(run, host)
     try:
