@@ -27,7 +27,7 @@ from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
 from tasks.step import step
-from tasks.still_installing import still_installing
+from tasks.still_installing import must_not_meet_another, still_installing
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
 MOST_ROUNDS = 6
@@ -123,6 +123,7 @@ def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]
             later |= {package.name} if wants_restart_first(records[-1]) else set()
     windows = [s for s in steps if s.update not in packages]
     if windows and not any(map(wants_restart_first, records)):
+        must_not_meet_another(run, round_number, windows_update_job(run, host, windows))
         records += install_windows_updates(run, host, round_number, windows)
     if any(record.restart for record in records):
         return Installed(tuple(records), restart=True)  # it may be going down by itself: nothing more is asked
@@ -173,6 +174,7 @@ def _waits_before_setup(run: Run, host: str) -> bool:
 
 def _install(run: Run, package: Package, round_number: int) -> UpdateRecord:
     if isinstance(package, MssqlPatch):
+        must_not_meet_another(run, round_number, sql_patch_job(run, package))
         return install_sql_patch(run, package, round_number)
     return install_package(run, package)
 

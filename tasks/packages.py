@@ -24,11 +24,12 @@ from model.installers import (
 from model.outcome import Stopped
 from model.packages import FileBorne, MsuPackage, SchemaScript, probe_of
 from model.records import UpdateRecord
-from model.reopen import INSTALLING, LEFT_RUNNING
+from model.reopen import INSTALLING, left_running_section
 from model.wanted import MssqlPatch
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, is_over, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, identity, is_begun, is_over, run_job
 from tasks.progress import tell
 from tasks.run import Run
+from tasks.still_installing import must_not_meet_another
 
 ROUND = 1
 """A package goes in once; the number is part of its job's id, which a later start of the same run finds again."""
@@ -128,8 +129,9 @@ def _left_alone(run: Run, package: FileBorne, why: str) -> str:
 def _leave_running(run: Run, package: FileBorne, ran: Ran, why: str) -> Stopped:
     """Have the host of an installer that has not ended know of it; what to say of it."""
     left = {"name": package.name, "processes": [dict(each) for each in ran.running]}
+    section = left_running_section(identity(run, ROUND, package_job(package)))
     run.hosts[package.on].run(
-        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={LEFT_RUNNING: left}
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={section: left}
     )
     return Stopped.because("install", _left_alone(run, package, why))
 
@@ -137,7 +139,7 @@ def _leave_running(run: Run, package: FileBorne, ran: Ran, why: str) -> Stopped:
 def install_package(run: Run, package: FileBorne) -> UpdateRecord:
     """Install a package, unless it is there, or one that it needs is not.
 
-    One that fails is a record: others go on. Raises as ``carry_out``.
+    One that fails is a record: others go on. Raises as ``carry_out``, and Stopped where another installer is at work.
     """
     started = datetime.now(UTC)
     needed = lacks(run, package)
@@ -146,6 +148,7 @@ def install_package(run: Run, package: FileBorne) -> UpdateRecord:
     found = version_of(run, package)
     if is_there(package, found) and not is_begun(run, ROUND, package_job(package)):
         return write(run, package, started, Judgement("not-needed", restart=False, proof=proof(package, found)))
+    must_not_meet_another(run, ROUND, package_job(package))
     run.hosts[package.on].run(
         "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={INSTALLING: {"round": ROUND}}
     )

@@ -11,7 +11,11 @@ import pytest
 from blocks.winrm.errors import HostUnreachable, JobNotBegun, WaitStopped
 from model.journal import Journal
 from model.keys import RunKey
+from model.outcome import Stopped
 from model.packages import MsiPackage
+from model.plan import PlanStep
+from model.reopen import INSTALLING, left_running, left_running_section
+from tasks.install import install_on
 from tasks.packages import install_package
 
 SERVICE = "Acme Agent"
@@ -30,6 +34,8 @@ class Host:
     def __init__(self, ends: Exception | None, job: dict[str, Any] | None = None, *, stops: bool = True) -> None:
         self.ends, self.stops = ends, stops
         self.known = job
+        self.others: list[dict[str, Any]] = []
+        """Jobs of other runs."""
         self.asked: list[str] = []
 
     def run(self, script: str, **_: Any) -> Any:
@@ -39,6 +45,7 @@ class Host:
         stuck = service | {"error": "it does not stop"}
         return {
             "Get-PackageVersion": {"versions": []},
+            "Get-PatchJob": {"jobs": self.others},
             "Set-QuiesceState": {"quiesce": {}},
             "Get-QuiesceState": {"quiesce": {"services": [service]}},
             "Stop-HostServices": {"complete": self.stops, "services": [stopped if self.stops else stuck]},
@@ -64,7 +71,12 @@ class Host:
 
 def running(name: str, script: str) -> dict[str, Any]:
     """A job that has begun and goes on."""
-    return {"exists": True, "job": {"id": name, "script": script, "state": "running"}, "task_state": "Running"}
+    return {
+        "id": name,
+        "exists": True,
+        "job": {"id": name, "script": script, "state": "running"},
+        "task_state": "Running",
+    }
 
 
 def run_on(host: Host) -> Any:
@@ -100,3 +112,39 @@ def test_services_of_an_installer_that_was_never_begun_run_again() -> None:
     with pytest.raises(JobNotBegun):
         install_package(run_on(host), package())
     assert host.asked[-1] == "Start-HostServices"
+
+
+def test_no_installer_begins_beside_that_of_another_attempt() -> None:
+    """Attempt 2 is typed while attempt 1's still runs: nothing is stopped for it, and nothing is written down as begun."""
+    host = Host(None)
+    host.others = [running("acme.CHG1.9.1.package.web01-Agent", "Install-Package")]
+    with pytest.raises(
+        Stopped, match=r"Agent was not begun, for job acme\.CHG1\.9\.1\.package\.web01-Agent still goes on"
+    ):
+        install_package(run_on(host), package())
+    assert not {"Set-QuiesceState", "Stop-HostServices", "Start-PatchJob"} & set(host.asked)
+
+
+def test_nor_do_windows_updates() -> None:
+    """Their installer and that of a package would each find the other at work, or the other's files."""
+    host, update = Host(None), PlanStep(stage="install", subject="KB1", host="web01", update="u", revision=1)
+    host.others = [running("acme.CHG1.9.1.package.web01-Agent", "Install-Package")]
+    run = run_on(host)
+    run.estate = SimpleNamespace(
+        updates=SimpleNamespace(folder=None, asked="windows-update", accept_eulas=False, packages=()),
+        upgrades=lambda: (),
+    )
+    step: Any = install_on
+    stopped = step._task.fn(run, "web01", 1, [update]).data
+    assert "windows-update was not begun, for job acme.CHG1.9.1.package.web01-Agent" in str(stopped)
+    assert "Start-PatchJob" not in host.asked
+
+
+def test_each_installer_that_is_left_running_is_written_down() -> None:
+    """A section is written once: under one name the second attempt's would be forgotten. An older record is read, too."""
+    first, second = ({"name": name, "processes": []} for name in ("Agent", "Viewer"))
+    sections = [left_running_section(f"acme.CHG1.{attempt}.1.package.web01-x") for attempt in (1, 2)]
+    assert len(set(sections)) == 2
+    held = {sections[0]: first, sections[1]: second, "left-running": first, INSTALLING: {"round": 1}}
+    assert left_running({"held": held}) == [first, second, first]
+    assert left_running({}) == []
