@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from flows.form import EstateName, shown
 from flows.plan import foresee
 from flows.rescue import call_for_rescue
 from model.interruption import CUT_OFF, cut_off
-from model.outcome import Stopped
+from model.outcome import Problem, Stopped
 from model.plan import Plan
 from model.records import QuiesceRecord, RestartRecord, RunOutcome
 from tasks import (
@@ -41,7 +42,7 @@ from tasks.housekeeping import remove_old_jobs
 from tasks.outcome import conclude
 from tasks.progress import await_prefect
 from tasks.run import Run, open_run
-from tasks.step import After, gather, settle
+from tasks.step import After, besides, by_host, gather, settle
 
 
 @flow(
@@ -198,14 +199,35 @@ def patch(run: Run, plan: Plan) -> None:
     for round_number in range(1, install.MOST_ROUNDS + 1):
         preflight.must_be_in_window(run)
         installs = {host: install.install_on.submit(run, host, round_number, steps) for host, steps in todo.items()}
-        settle("install", installs.values())
-        restart_in_order(run, round_number, {host for host, done in installs.items() if done.result().restart})
-        scans = {host: review.scan.submit(run, host, round_number) for host in todo if host not in run.lost}
-        settle("review", scans.values())
-        todo = install.verify(run, plan, round_number, {host: scan.result() for host, scan in scans.items()})
+        done, problems = by_host(installs)
+        kept = restart_what_is_due(run, round_number, done, set(installs) - set(done), problems)
+        ready = [host for host in todo if host in done and host not in {*kept, *run.lost}]
+        found, unscanned = by_host({host: review.scan.submit(run, host, round_number) for host in ready})
+        todo = install.verify(run, plan, round_number, found)
+        if problems or unscanned:
+            lost = [Problem(text) for text in run.lost.values()]
+            raise Stopped("install" if problems else "review", [*problems, *unscanned, *lost])
         if not todo:
             return
     raise Stopped.because("install", *install.loops(todo))
+
+
+def restart_what_is_due(
+    run: Run, round_number: int, done: Mapping[str, install.Installed], failed: set[str], problems: list[Problem]
+) -> set[str]:
+    """Restart the hosts that have a reason; those that stay up although they have one, once the install failed on others.
+
+    Why they do is added to the ``problems``. What went in on a host is not left half-way because of another.
+    """
+    due = {host for host, each in done.items() if each.restart}
+    if not failed:
+        restart_in_order(run, round_number, restart.due(run, round_number, due))
+        return set()
+    kept = install.kept_up(run, due, failed, problems)
+    problems += kept.values()
+    with besides("install", problems):
+        restart_in_order(run, round_number, due - set(kept))
+    return set(kept)
 
 
 def upgrade(run: Run, plan: Plan) -> None:
@@ -225,7 +247,6 @@ def restart_in_order(run: Run, round_number: int, hosts: set[str]) -> None:
     have no reason of their own to restart start their applications anew after the SQL Server that they ask.
     """
     before: list[PrefectFuture[RestartRecord]] = []
-    hosts = restart.due(run, round_number, hosts)
     for wave in run.estate.restart_order():
         restart.stop_if_blocked(run, wave)
         for batch in restart.batches(run, [host for host in wave if host in hosts]):

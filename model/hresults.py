@@ -71,6 +71,8 @@ def hresult_text(code: int | str) -> str:
     return f"0x{unsigned(code):08X}"
 
 
+RESTART_PENDING = 0x80240016
+"""What the agent throws before it installs anything, where another installation runs or the machine waits for a restart."""
 _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x00000000: ("succeeded", "done"),
     0x00240001: ("the Windows Update service stopped before it had ended: not a success", "retry"),
@@ -93,7 +95,7 @@ _WINDOWS_UPDATE: dict[int, tuple[str, Do]] = {
     0x800705B4: ("timed out", "retry"),
     0x80073712: ("the component store is damaged; run dism /Online /Cleanup-Image /RestoreHealth", "fail-update"),
     0x80240009: ("another operation is running", "wait"),
-    0x80240016: ("another install is running, or a restart is pending", "wait"),
+    RESTART_PENDING: ("another install is running, or a restart is pending", "wait"),
     0x80240017: ("is not for this host, or superseded", "not-needed"),
     0x80240019: ("must be installed apart from all others", "install-alone"),
     0x8024001E: ("the Windows Update service is stopping", "wait-for-boot"),

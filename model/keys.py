@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
@@ -106,3 +107,12 @@ def parse_job_id(text: str) -> JobParts:
     if len(parts) != 6 or not re.fullmatch(r"[0-9]{1,4}", parts[3], re.ASCII):
         raise ValueError(f"{text[:60]!r} is not a job's id (run key, number, step, subject)")
     return JobParts(RunKey.parse(".".join(parts[:3])), int(parts[3]), parts[4], parts[5])
+
+
+def is_of(text: str, steps: Collection[str], subject: str) -> bool:
+    """Whether ``text`` is the id of a job for ``subject`` in one of these steps, of whichever run and round."""
+    try:
+        parts = parse_job_id(text)
+    except ValueError:
+        return False
+    return any(job_id(parts.run, parts.number, step, subject) == text for step in steps)

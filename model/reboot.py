@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime
 
 from model.hresults import sql_setup_meaning
-from model.records import Answer, PendingReboot, UpdateRecord
+from model.records import Answer, PendingReboot, RestartRecord, UpdateRecord
 from model.rounds import must_wait
 
 _SURELY_LATER = timedelta(seconds=60)
@@ -83,6 +83,18 @@ def _needs_windows(record: UpdateRecord) -> bool:
         wants = {"done-reboot", "done-rebooting", "reboot"}
         return record.hresult is not None and sql_setup_meaning(record.hresult).do in wants
     return must_wait(record)
+
+
+def waits_for_restart(record: UpdateRecord, restarts: Iterable[RestartRecord]) -> bool:
+    """Whether an update went in, and the restart of its host that completes it is not among these."""
+    if record.restart is False or not (record.result == "reboot-pending" or _answered_restart(record)):
+        return False
+    since = record.ended or record.started
+    return not any(each.host == record.host and each.ready and each.asked >= since for each in restarts)
+
+
+def _answered_restart(record: UpdateRecord) -> bool:
+    return record.kind == "mssql-patch" and record.result == "installed" and _needs_windows(record)
 
 
 class RestartAsked(Answer):

@@ -169,7 +169,7 @@ class UpdateRecord(Record):
     """not-tried: something else comes first (a restart, another update), and the next round tries it."""
     hresult: str | None = None
     tries: tuple[str, ...] = ()
-    """The HRESULTs of the tries that failed, oldest first: what bounds them."""
+    """The HRESULTs of the tries that failed, or that nothing came of, oldest first: what bounds them."""
     remark: str | None = None
     started: AwareDatetime
     ended: AwareDatetime | None = None

@@ -18,8 +18,7 @@ from model.sql.builds import Build
 from model.upgrade import Upgrade, is_upgrade_section
 
 INSTALLING = "installing"
-LEFT_RUNNING = "left-running"
-"""The section that says: an installer of this host had not ended at its deadline; {name, processes: [{id, name, started}]}."""
+_LEFT_RUNNING = "left-running"
 RESTARTING = "restarting"
 PATCHING = "patching"
 """The section that says: installs may have begun on any host of the estate, so none opens by itself."""
@@ -39,6 +38,20 @@ _SQL_PATCH = "sql-patch-"
 def sql_patch_section(build: str) -> str:
     """The section of ``quiesce.json`` that says: a SQL Server patch to this build has begun here."""
     return _SQL_PATCH + build
+
+
+def left_running_section(job: str) -> str:
+    """The section that says: the installer of this job had not ended at its deadline; {name, processes: [{id, name, started}]}.
+
+    One for each job, for a section is written once: the next attempt may leave another running.
+    """
+    return f"{_LEFT_RUNNING}-{job}"
+
+
+def left_running(quiesce: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What installers of this host were left running under this quiesce, one entry for each."""
+    held = quiesce.get("held") or {}
+    return [note for section, note in held.items() if section.startswith(_LEFT_RUNNING)]
 
 
 @dataclass(frozen=True)

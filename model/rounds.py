@@ -40,13 +40,13 @@ def when_again(record: UpdateRecord | None) -> When | None:
 
     ``record`` is its last one; None where it was never tried.
     """
-    if record is None or record.result == "not-tried":
+    if record is None or (record.result == "not-tried" and record.hresult is None):
         return "next-round"
     if record.verified_by is not None:
         return None
     if record.result == "unknown":
         return "next-round" if record.tries.count(CUT) < _CUT_OFF else None
-    if record.result != "failed" or record.hresult is None:
+    if record.result not in {"failed", "not-tried"} or record.hresult is None:
         return None
     do = _do(record.hresult)
     most, when = _AGAIN.get(do, (1, "now"))
@@ -93,6 +93,10 @@ def _offered(record: UpdateRecord, rescan: Scan) -> UpdateRecord:
         return _failed(
             record,
             f"{said}, and is offered again after the restart: rolled back. Look at CBS.log on {record.host}{history}",
+        )
+    if record.result == "not-tried" and when_again(record) is None:
+        return _failed(
+            record, f"was not tried: {record.remark}, also after one. Look at the Windows Update log of {record.host}"
         )
     entry = rescan.remembered(record.update, record.revision) if record.result == "unknown" else None
     # What it remembers of another night says nothing of this one.

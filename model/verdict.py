@@ -10,7 +10,8 @@ from model.interruption import CUT_OFF
 from model.keys import RunKey
 from model.lease import SWITCH
 from model.outcome import Problem, Stopped, in_one_line, told_once
-from model.records import CheckRecord, RunOutcome, UpdateRecord
+from model.reboot import waits_for_restart
+from model.records import CheckRecord, RestartRecord, RunOutcome, UpdateRecord
 from model.words import duration_text
 
 _SHOWN = 3
@@ -55,11 +56,12 @@ def outcome_of(
     looked_only: bool = False,
     recovering: bool = False,
     called: str = "",
+    restarts: Sequence[RestartRecord] = (),
 ) -> RunOutcome:
     """What a person reads first.
 
     ``stopped`` is what ended the run early; ``looked_only`` says that it was a dry run, ``recovering`` that all it had to
-    do was to bring the estate back. ``called`` is what a person types to name the estate.
+    do was to bring the estate back. ``called`` is what a person types to name the estate; ``restarts`` are those of the run.
     """
     changed = tuple(f"{u.title} on {u.host}" for u in updates if u.result in {"installed", "reboot-pending", "unknown"})
     failed = [u for u in updates if u.result == "failed"]
@@ -74,6 +76,8 @@ def outcome_of(
     ]
     if stopped is None:
         found += [Problem(f"{u.host}: nobody knows whether {u.title} is installed: {u.remark}") for u in unsure]
+    if stopped is not None:
+        found += _waiting([u for u in updates if waits_for_restart(u, restarts)])
     found += [Problem(f"{c.host}: check '{c.name}' failed: {c.detail}") for c in lost_checks]
     found += [Problem(f"{what}: closed, {why}", what) for what, why in aftermath.closed.items()]
     found += [Problem(f"{what}: stopped, {why}", what) for what, why in aftermath.services.items()]
@@ -112,6 +116,17 @@ def outcome_of(
         next_command=_next(called or estate.name, key, verdict, aftermath, stopped),
         way_back=aftermath.way_back,
     )
+
+
+def _waiting(updates: Sequence[UpdateRecord]) -> list[Problem]:
+    """What is told of the restarts that did not come, one problem for each host."""
+    titles: dict[str, list[str]] = {}
+    for update in updates:
+        titles.setdefault(update.host, []).append(update.title)
+    return [
+        Problem(f"{host}: {', '.join(names)} {'waits' if len(names) == 1 else 'wait'} for its restart", host)
+        for host, names in titles.items()
+    ]
 
 
 def _left(estate: Estate, owner: str, changed: tuple[str, ...], problems: list[str], *, recovering: bool) -> RunOutcome:

@@ -24,6 +24,7 @@ from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
 from tasks.progress import tell
 from tasks.run import Run
 from tasks.step import step
+from tasks.still_installing import must_not_meet_another
 
 FIRST_RESTART = 20
 """Its restarts are numbered from here, after those of the rounds."""
@@ -71,6 +72,7 @@ def begin(run: Run, package: EngageIPUpgrade) -> Begun:
     if needed:
         remark = f"not begun: {needed} is not in"
         return Begun(None, packages.write(run, package, started, Judgement("failed", restart=False, remark=remark)))
+    must_not_meet_another(run, packages.ROUND, job)
     backups = _must_be_backed_up(run, package)
     upgrade = _write_down(run, Upgrade.beginning(package, now, backups))
     _take_offline(run)

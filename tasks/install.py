@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from blocks.sql_errors import SqlServerError
+from blocks.winrm.errors import HostError
 from model.estate import MssqlPatch, Package
+from model.hresults import sql_setup_meaning
+from model.installers import Ran, installed_version, judged_package
+from model.jobs import JobFacts, Succeeded, job_state
+from model.keys import is_of
+from model.outcome import Problem, Stopped
 from model.plan import Plan, PlanStep
 from model.policy import FoundUpdate
 from model.reboot import pending_verdict, restart_due
@@ -20,9 +27,12 @@ from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_patch import install_sql_patch, proof, sql_patch_job, wants_restart_first
 from tasks.step import step
+from tasks.still_installing import must_not_meet_another, still_installing
 from tasks.windows_updates import install_windows_updates, last_record, windows_update_job
 
 MOST_ROUNDS = 6
+_STEPS = ("package", "sql-patch")
+"""The steps of the jobs that install packages."""
 
 Todo = dict[str, tuple[PlanStep, ...]]
 """What is still to be installed, by host."""
@@ -46,7 +56,9 @@ def first_round(run: Run, plan: Plan) -> Todo:
 def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
     """Whether ``host`` must restart before anything is installed: Windows Update and SQL Server setup refuse otherwise.
 
-    Not where an earlier run of the same key has begun to install: what waits there is what it installed.
+    Not where an earlier run of the same key has begun to install: what waits there is what it installed. Where one of
+    another key has, and the restart that its installer asked for has not come, no signal of Windows may tell of it: what
+    is not there yet would be installed a second time.
     """
     packages = _packages(run, host)
     jobs = [sql_patch_job(run, p) if isinstance(p, MssqlPatch) else package_job(p) for p in packages.values()]
@@ -57,7 +69,33 @@ def waits_for_restart(run: Run, host: str, steps: Sequence[PlanStep]) -> bool:
     verdict = pending_verdict(facts.pending_reboot, before_sql_setup=setup)
     for signal in verdict.signals:
         tell("install", host, f"waits for a restart: {signal}")
-    return verdict.due
+    owed = _owed(run, host, tuple(packages.values()))
+    if owed:
+        tell("install", host, f"waits for a restart: {', '.join(owed)} asked for it in an earlier run")
+    return verdict.due or bool(owed)
+
+
+def _owed(run: Run, host: str, packages: Sequence[Package]) -> list[str]:
+    """The packages that an earlier run has installed in the boot that answers, and that asked for a restart."""
+    known = run.hosts[host].run("Get-PatchJob")["jobs"] if packages else ()
+    jobs = [JobFacts.model_validate(each) for each in known]
+    ended = [each for each in jobs if each.boot_id is not None and each.job and each.job.boot == each.boot_id]
+    return [
+        package.name
+        for package in packages
+        for facts in ended
+        if isinstance(state := job_state(facts), Succeeded)
+        and is_of(facts.id, _STEPS, f"{host}-{package.name}")
+        and _asked_restart(package, state.result)
+    ]
+
+
+def _asked_restart(package: Package, answer: Mapping[str, Any]) -> bool:
+    """Whether the answer of a package's job says that its host must restart for it."""
+    if not isinstance(package, MssqlPatch):
+        return judged_package(package, Ran.of(answer, installed_version(package, answer["versions_after"]))).restart
+    code = answer["exit_code"]
+    return code is not None and sql_setup_meaning(code).do in {"done-reboot", "done-rebooting", "reboot"}
 
 
 @step("install on {host}, round {round_number}")
@@ -85,12 +123,42 @@ def install_on(run: Run, host: str, round_number: int, steps: Sequence[PlanStep]
             later |= {package.name} if wants_restart_first(records[-1]) else set()
     windows = [s for s in steps if s.update not in packages]
     if windows and not any(map(wants_restart_first, records)):
+        must_not_meet_another(run, round_number, windows_update_job(run, host, windows))
         records += install_windows_updates(run, host, round_number, windows)
     if any(record.restart for record in records):
         return Installed(tuple(records), restart=True)  # it may be going down by itself: nothing more is asked
     facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
     due = restart_due(records, facts.pending_reboot) or any(map(wants_restart_first, records))
     return Installed(tuple(records), due)
+
+
+def kept_up(run: Run, due: Collection[str], failed: Collection[str], problems: Sequence[Problem]) -> dict[str, Problem]:
+    """Of the hosts whose restart is ``due``, those that stay up since the install has ``failed`` on others; and why.
+
+    No host restarts after one that it depends on and that is not as the plan wants it, nor under an installer that is
+    at work on one that depends on it. Raises Stopped with the ``problems`` where the run is to end: none restarts then.
+    """
+    if run.stop.is_set():
+        raise Stopped("install", list(problems))
+    at_work = {host: why for host in sorted(failed) if (why := _at_work(run, host))}
+    kept: dict[str, Problem] = {}
+    for host in sorted(due):
+        needed = [other for other in run.estate.dependencies_of(host) if other in failed]
+        under = [f"{why} on {other}" for other, why in at_work.items() if host in run.estate.dependencies_of(other)]
+        why = f"it depends on {needed[0]}, where the install has not ended well" if needed else next(iter(under), "")
+        if why:
+            kept[host] = Problem(f"{host}: not restarted, for {why}.", host)
+    return kept
+
+
+def _at_work(run: Run, host: str) -> str:
+    """What may still be at work on a host whose install has not ended well; empty where nothing is."""
+    try:
+        going = still_installing(run, host, run.hosts[host].run("Get-QuiesceState")["quiesce"] or {})
+    except HostError as error:
+        run.heed(error)
+        return f"nobody knows what goes on ({error.cause})"
+    return f"{going} still goes on" if going else ""
 
 
 def _comes_later(package: Package, later: set[str], *, held: bool) -> bool:
@@ -106,6 +174,7 @@ def _waits_before_setup(run: Run, host: str) -> bool:
 
 def _install(run: Run, package: Package, round_number: int) -> UpdateRecord:
     if isinstance(package, MssqlPatch):
+        must_not_meet_another(run, round_number, sql_patch_job(run, package))
         return install_sql_patch(run, package, round_number)
     return install_package(run, package)
 

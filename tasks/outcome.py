@@ -5,7 +5,7 @@ from __future__ import annotations
 from blocks.webhook import Webhook, WebhookFailed
 from model.lease import SWITCH
 from model.outcome import Problem, Stopped
-from model.records import CheckRecord, RunOutcome, UpdateRecord
+from model.records import CheckRecord, RestartRecord, RunOutcome, UpdateRecord
 from model.verdict import Aftermath, outcome_of
 from tasks.bring_back import BroughtBack
 from tasks.progress import tell
@@ -41,6 +41,7 @@ def conclude(
         looked_only=looked_only,
         recovering=recovering,
         called=run.called,
+        restarts=run.journal.of(RestartRecord),
     )
     if back.left_to and SWITCH not in back.left_to:
         return outcome

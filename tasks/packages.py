@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from blocks.s3_store import S3BackupStore
-from blocks.winrm.errors import DeadlineExceeded, HostError
+from blocks.winrm.errors import DeadlineExceeded, HostError, JobNotBegun
 from model.installers import (
     Judgement,
     Ran,
@@ -24,11 +24,12 @@ from model.installers import (
 from model.outcome import Stopped
 from model.packages import FileBorne, MsuPackage, SchemaScript, probe_of
 from model.records import UpdateRecord
-from model.reopen import INSTALLING, LEFT_RUNNING
+from model.reopen import INSTALLING, left_running_section
 from model.wanted import MssqlPatch
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, is_over, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, identity, is_begun, is_over, run_job
 from tasks.progress import tell
 from tasks.run import Run
+from tasks.still_installing import must_not_meet_another
 
 ROUND = 1
 """A package goes in once; the number is part of its job's id, which a later start of the same run finds again."""
@@ -128,8 +129,9 @@ def _left_alone(run: Run, package: FileBorne, why: str) -> str:
 def _leave_running(run: Run, package: FileBorne, ran: Ran, why: str) -> Stopped:
     """Have the host of an installer that has not ended know of it; what to say of it."""
     left = {"name": package.name, "processes": [dict(each) for each in ran.running]}
+    section = left_running_section(identity(run, ROUND, package_job(package)))
     run.hosts[package.on].run(
-        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={LEFT_RUNNING: left}
+        "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={section: left}
     )
     return Stopped.because("install", _left_alone(run, package, why))
 
@@ -137,7 +139,7 @@ def _leave_running(run: Run, package: FileBorne, ran: Ran, why: str) -> Stopped:
 def install_package(run: Run, package: FileBorne) -> UpdateRecord:
     """Install a package, unless it is there, or one that it needs is not.
 
-    One that fails is a record: others go on. Raises as ``carry_out``.
+    One that fails is a record: others go on. Raises as ``carry_out``, and Stopped where another installer is at work.
     """
     started = datetime.now(UTC)
     needed = lacks(run, package)
@@ -146,6 +148,7 @@ def install_package(run: Run, package: FileBorne) -> UpdateRecord:
     found = version_of(run, package)
     if is_there(package, found) and not is_begun(run, ROUND, package_job(package)):
         return write(run, package, started, Judgement("not-needed", restart=False, proof=proof(package, found)))
+    must_not_meet_another(run, ROUND, package_job(package))
     run.hosts[package.on].run(
         "Set-QuiesceState", number=run.number, fence=run.fence, state="open", held={INSTALLING: {"round": ROUND}}
     )
@@ -187,18 +190,23 @@ def lacks(run: Run, package: FileBorne) -> str:
 def _services_stopped(run: Run, package: FileBorne) -> Iterator[None]:
     """Stop the package's services, and start afterwards those that ran before; EngageIP's stay for bring_back.
 
-    Where an earlier start of this run has come to the end of the installer, it may only have left them stopped.
+    Where an earlier start of this run has come to the end of the installer, it may only have left them stopped. Where
+    nobody knows that it has ended, or never begun, its files may be at work: they are for bring_back too.
     """
     names = list(package.services_to_stop)
-    stopped = False
+    job = package_job(package)
+    at_work = False
     try:
-        if names and not is_over(run, ROUND, package_job(package)):
+        if names and not is_over(run, ROUND, job):
+            at_work = is_begun(run, ROUND, job)
             names = _stop_services(run, package, names)
-        stopped = True
+        at_work = True
         yield
-    except Stopped:
-        if stopped:
-            # What installs may still be at work on their files: they are for bring_back.
+    except (JobFailed, JobNotBegun):
+        raise
+    except BaseException:
+        # Also where nobody waits any more (Cancel, Ctrl-C, a connection that is gone): the installer is not cut.
+        if at_work:
             names = []
         raise
     finally:

@@ -113,7 +113,10 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     asked, going = datetime.now(UTC), _Going()
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     intent = f"{run.key}.{round_number}"
-    services_only = _once_it_answers(run, host, deadline, lambda: _services_suffice(run, host, intent))
+    # Before anything is installed a restart is due only where Windows itself must.
+    services_only = round_number > 0 and _once_it_answers(
+        run, host, deadline, lambda: _services_suffice(run, host, intent)
+    )
     ready = None
     _once_it_answers(run, host, deadline, lambda: balancers.drain(run, host))
     try:

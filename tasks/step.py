@@ -8,8 +8,8 @@ never by replaying a task. ``compute_transaction_key`` knows no task name, so th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID
@@ -141,6 +141,24 @@ def _note(waited: Iterable[PrefectFuture[Any]]) -> None:
             _waited[context.flow_run.id] = _Waited(done)
         else:
             known.futures += done
+
+
+def by_host(futures: Mapping[str, PrefectFuture[R]]) -> tuple[dict[str, R], list[Problem]]:
+    """The results of tasks by their hosts, without those that failed, and the problems of these."""
+    results, problems = gather(futures.values())
+    well = [host for host, future in futures.items() if future.state.is_completed()]
+    return dict(zip(well, results, strict=True)), problems
+
+
+@contextmanager
+def besides(stage: str, problems: Sequence[Problem]) -> Iterator[None]:
+    """Where the block raises Stopped, tell what went wrong at ``stage`` before it, too, and first."""
+    try:
+        yield
+    except Stopped as stopped:
+        if not problems:
+            raise
+        raise Stopped(stage, [*problems, *stopped.problems]) from None
 
 
 def settle(stage: str, futures: Iterable[PrefectFuture[R]]) -> list[R]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.jobs import JobFacts, Queued, Running, job_state
-from model.reopen import LEFT_RUNNING, patches_begun
+from model.outcome import Stopped
+from model.reopen import left_running, patches_begun
+from tasks.jobs import Job, is_begun
 from tasks.run import Run
 from tasks.sql_aftermath import setup_facts
 
@@ -20,11 +22,23 @@ def still_installing(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | N
         facts = JobFacts.model_validate(known)
         if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
             return f"job {facts.id}"
-    left = (quiesce.get("held") or {}).get(LEFT_RUNNING)
-    if left:
+    for left in left_running(quiesce):
         for process in run.hosts[host].run("Find-LeftProcess", processes=left["processes"])["running"]:
             return f"{process['name']} of {left['name']} (process {process['id']})"
     if patches_begun(quiesce):
         for setup in setup_facts(run, host).running:
             return f"{setup.name} of SQL Server setup (process {setup.id})"
     return None
+
+
+def must_not_meet_another(run: Run, number: int, job: Job) -> None:
+    """Raise Stopped where ``job``, which installs, is not begun yet and something else still installs on its host."""
+    if is_begun(run, number, job):
+        return
+    going = still_installing(run, job.host, run.hosts[job.host].run("Get-QuiesceState")["quiesce"] or {})
+    if going:
+        raise Stopped.because(
+            "install",
+            f"{job.host}: {job.subject} was not begun, for {going} still goes on there. Look at it; once it has ended, run: "
+            f"billpatch recover {run.called}",
+        )

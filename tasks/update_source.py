@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from model.hresults import Meaning, msu_meaning, windows_update_meaning
+from model.hresults import RESTART_PENDING, Meaning, msu_meaning, windows_update_meaning
 from model.plan import PlanStep
 from model.scan import Scan
 from tasks.jobs import Job
@@ -86,12 +86,20 @@ _SKIPPED: dict[str, Said] = {
         "its license terms are not accepted; read them, then say updates.accept_eulas: true",
     ),
 }
+_RESTART_FIRST: Said = (
+    "not-tried",
+    f"0x{RESTART_PENDING:08X}",
+    "Windows Update wants a restart before it installs anything",
+)
 _RESULTS: dict[str, Result] = {"done": "installed", "done-reboot": "reboot-pending", "not-needed": "not-needed"}
 
 
 def _said_by_the_agent(answer: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int], Said]]:
+    refused = bool(answer.get("reboot_required_before"))
     for each in answer.get("updates", ()):
-        yield (each["id"].casefold(), each["revision"]), _of_agent(each)
+        # Of a restart that another of the same job wants that one tells.
+        said = _RESTART_FIRST if refused and each["skipped"] == "reboot first" else _of_agent(each)
+        yield (each["id"].casefold(), each["revision"]), said
 
 
 def _of_agent(each: Mapping[str, Any]) -> Said:

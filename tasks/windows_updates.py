@@ -172,7 +172,9 @@ def _write(run: Run, step: PlanStep, said: source.Said, started: datetime) -> Up
     earlier = last_record(run, host, step.update, step.revision)
     kb = step.kb[0] if step.kb else None
     tries = earlier.tries if earlier else ()
-    if result == "failed" and code is not None:
+    if result == "not-tried" and code is not None:
+        tries += (code,)
+    elif result == "failed" and code is not None:
         tries += (code,)
         advice = kb_advice(kb)
         remark = f"{remark}{f'; {advice}' if advice else ''}{f' ({len(tries)} tries)' if len(tries) > 1 else ''}"

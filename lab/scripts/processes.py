@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from typing import Any
 
@@ -10,13 +11,15 @@ from lab.scripts import script
 from lab.scripts.library import now
 
 _SAME_SECONDS = 2.0
+_NUMBERS = itertools.count(5001)
+"""Windows uses the number of a process that has ended again, but hardly within the next seconds."""
 
 
 def leave_process(host: Host, name: str) -> dict[str, Any]:
     """Let a process run on that nobody waits for; {id, name, started} of it."""
     with host.edit("cim.json") as cim:
         rows = cim.setdefault("Win32_Process", [])
-        number = 1 + max((each["ProcessId"] for each in rows), default=5000)
+        number = max([next(_NUMBERS), *(each["ProcessId"] + 1 for each in rows)])
         rows.append({"ProcessId": number, "Name": name, "CreationDate": now()})
         return {"id": number, "name": name, "started": rows[-1]["CreationDate"]}
 

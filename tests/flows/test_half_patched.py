@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from flows.patch import patch_estate
+from lab.spec import CUMULATIVE
 from tasks.rescue import recover_directly
 from tasks.run import read_estate
 from tests.test_invariants import assert_promise_2, assert_promise_7
@@ -53,9 +54,11 @@ def test_a_setup_that_replaced_nothing_leaves_the_estate_open(
         "FAILED",
         (
             "acme-billing: failed at install, 2 updates were installed, everything is up. "
-            f"sql01: {CU} failed, setup answered 0x84B30002 (The patch installer has failed to update the following "
+            f"(1) sql01: {CU} failed, setup answered 0x84B30002 (The patch installer has failed to update the following "
             "instance: MSSQLSERVER; Database Engine Services: Failed (An error occurred during the setup process of the "
-            f"feature)). MSSQLSERVER is still at {OLD}. See Summary.txt of setup on sql01."
+            f"feature)). MSSQLSERVER is still at {OLD}. See Summary.txt of setup on sql01. "
+            "(2) web01: not restarted, for it depends on sql01, where the install has not ended well. "
+            f"(3) web01: {CUMULATIVE.title} ({CUMULATIVE.kb}) waits for its restart"
         ),
     )
     assert ran.report["next_command"] == "billpatch patch acme-billing --change CHG1 --attempt 2"

@@ -102,6 +102,20 @@ def test_what_a_restart_mends_is_tried_once_more_after_one(start_lab: Flow, run_
 
 
 @pytest.mark.night
+def test_an_agent_that_wants_a_restart_of_which_windows_says_nothing_has_it(start_lab: Flow, run_flow: Flow) -> None:
+    """Its refusal is all that tells of it: after one restart everything goes in, once."""
+    lab = start_lab()
+    updates = lab.host_json("web01", "updates.json")
+    (Path(lab.folder) / "hosts" / "web01" / "updates.json").write_text(
+        json.dumps(updates | {"reboot_pending": True}), encoding="utf-8"
+    )
+    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    assert ran.type == "COMPLETED", ran.message
+    assert sorted(installs(lab, "web01")) == sorted([CUMULATIVE.kb, DOTNET.kb])
+    assert restarts(lab) == ["sql01", "web01", "web01"]
+
+
+@pytest.mark.night
 def test_what_does_not_stick_or_cannot_go_in_is_named_and_left(start_lab: Flow, run_flow: Flow) -> None:
     """One rolls back and is offered again; one is offered no more, and the build is what it was; one hangs a second time.
 

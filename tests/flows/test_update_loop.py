@@ -48,7 +48,8 @@ class Host:
         self.jobs: dict[str, str] = {}
 
     def run(self, script: str, **_: Any) -> Any:
-        return {"Get-HostFacts": FACTS, "Set-QuiesceState": {}}[script]
+        quiet = {"Get-PatchJob": {"jobs": []}, "Get-QuiesceState": {"quiesce": None}, "Set-QuiesceState": {}}
+        return {"Get-HostFacts": FACTS, **quiet}[script]
 
     def job(self, ids: list[str]) -> list[dict[str, Any]]:
         return [{"id": one, "exists": one in self.jobs} for one in ids]

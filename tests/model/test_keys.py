@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from model.keys import LONGEST_JOB_ID, RunKey, job_id, parse_job_id, safe
+from model.keys import LONGEST_JOB_ID, RunKey, is_of, job_id, parse_job_id, safe
 
 KEY = RunKey.for_change("acme-billing", "CHG0031001")
 ON_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what the host's scripts admit
@@ -102,3 +102,14 @@ def test_text_that_fits_is_not_touched() -> None:
 def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="0 to 9999"):
         job_id(KEY, 10000, "x", "y")
+
+
+@given(SUBJECTS)
+def test_a_job_is_known_by_its_subject_whichever_run_it_was_of(subject: str) -> None:
+    """The room for it depends on the key: what one run had to cut, another has not."""
+    for key in (KEY, RunKey(estate="e" * 32, occasion="o" * 24, attempt=999)):
+        identity = job_id(key, 3, "package", subject)
+        assert is_of(identity, ("package", "sql-patch"), subject)
+        assert not is_of(identity, ("sql-patch",), subject)
+        assert not is_of(identity, ("package",), f"{subject}x")
+    assert not is_of("somebody's own", ("package",), subject)

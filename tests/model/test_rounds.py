@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from model.policy import FoundUpdate
-from model.records import UpdateRecord
+from model.reboot import restart_due, windows_asks
+from model.records import PendingReboot, UpdateRecord
 from model.rounds import CUT, judged, when_again
 from model.scan import Build, HistoryEntry, Scan
 
+PENDING = "0x80240016"
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
 CUMULATIVE = "2026-02 Cumulative Update for Windows Server 2019 for x64-based Systems (KB5077181)"
 OLD, NEW = Build(number=17763, ubr=5206), Build(number=17763, ubr=5329)
@@ -183,6 +185,23 @@ def test_tries_of_one_kind_do_not_use_up_those_of_another() -> None:
 def test_what_was_never_tried_is_tried() -> None:
     """A round may leave one out: another update wants a restart first."""
     assert when_again(None) == when_again(record("not-tried")) == "next-round"
+
+
+def test_an_agent_that_wants_a_restart_first_has_one() -> None:
+    """Its own word is a reason, whatever the registry says; where it says so again, nobody was at fault but it."""
+    once = record("not-tried", PENDING, tries=(PENDING,), remark="it wants a restart")
+    assert restart_due([once], PendingReboot())
+    assert windows_asks([once], PendingReboot()), "services alone are none"
+    assert judged(once, OFFERED) == once
+    twice = once.model_copy(update={"tries": (PENDING, PENDING)})
+    assert not restart_due([twice], PendingReboot())
+    told = judged(twice, OFFERED)
+    assert (told.result, told.remark) == (
+        "failed",
+        "was not tried: it wants a restart, also after one. Look at the Windows Update log of web01",
+    )
+    assert when_again(told) is None
+    assert judged(twice, GONE).result == "not-needed"
 
 
 def test_a_job_that_is_cut_off_again_and_again_comes_to_an_end() -> None:

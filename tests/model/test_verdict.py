@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from model.estate import Estate, load_estate
 from model.keys import RunKey
 from model.outcome import Problem, Stopped
-from model.records import CheckRecord, UpdateRecord
+from model.records import CheckRecord, RestartRecord, UpdateRecord
 from model.verdict import Aftermath, outcome_of
 
 ESTATE = """
@@ -99,6 +99,29 @@ def test_one_site_of_two_that_stays_closed_is_named_first(estate: Estate) -> Non
     outcome = outcome_of(two, CHANGE, None, Aftermath(closed={"Shop on web01": "it fails"}), [update()], [])
     assert outcome.headline.startswith("acme: Shop on web01 NOT reopened, a person is needed.")
     assert "Portal on web01" in outcome.up
+
+
+def test_what_waits_for_its_restart_is_told(estate: Estate) -> None:
+    """Portals are open, and the next who restarts the machine completes it: nobody shall be surprised by that."""
+    stopped = Stopped.because("install", "sql01: CU failed.")
+    waiting = update("reboot-pending")
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [waiting], [])
+    assert outcome.problems == ("sql01: CU failed.", "web01: Cumulative waits for its restart")
+    another = waiting.model_copy(update={"title": "Rollup"})
+    outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [waiting, another], [])
+    assert outcome.problems[1] == "web01: Cumulative, Rollup wait for its restart"
+    later, earlier = NOW + timedelta(minutes=5), NOW - timedelta(minutes=5)
+    came = RestartRecord(host="web01", asked=later, ready=later)
+    others = [RestartRecord(host="web01", asked=earlier, ready=earlier), RestartRecord(host="web01", asked=later)]
+    for restarts, told in (([came], False), (others, True), ([came.model_copy(update={"host": "sql01"})], True)):
+        outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [waiting], [], restarts=restarts)
+        assert ("web01: Cumulative waits for its restart" in outcome.problems) is told
+    cu = UpdateRecord(
+        host="sql01", update="CU", title="CU", kind="mssql-patch", result="installed", hresult="0x00000BC2", started=NOW
+    )
+    assert outcome_of(estate, CHANGE, stopped, Aftermath(), [cu], []).problems[1] == "sql01: CU waits for its restart"
+    settled = [update("reboot-pending", restart=False), update(), cu.model_copy(update={"hresult": None})]
+    assert outcome_of(estate, CHANGE, stopped, Aftermath(), settled, []).problems == ("sql01: CU failed.",)
 
 
 def test_an_update_that_was_told_by_what_stopped_the_run_is_told_once(estate: Estate) -> None:

@@ -233,6 +233,27 @@ def test_nothing_is_begun_under_an_installer_that_has_not_ended(bench: Bench, wa
         run.hosts["web01"].run("Start-HostServices", names=["Acme Agent"], fence=1, timeout_seconds=60)
 
 
+def test_each_installer_that_goes_on_is_known_and_nothing_runs_beside_it(
+    bench: Bench, counted: Callable[[], tuple[int, int]]
+) -> None:
+    """The first has ended, the next attempt leaves another: its host knows that one too, and a third is not begun."""
+    package = bench.package("viewer", after=(), deadline=timedelta(minutes=5))
+    for _ in range(2):
+        bench.declare("package.hangs", package.name)
+        with bench.run() as run, pytest.raises(Stopped, match="past its deadline"):
+            install_package(run, package)
+        with bench.run() as run:
+            left = still_installing(run, "web01", run.hosts["web01"].run("Get-QuiesceState")["quiesce"])
+            assert (left or "").startswith(f"viewer-2.1 of {package.name} (process ")
+            for other in (package, bench.package()):
+                with pytest.raises(Stopped, match=f"{other.name} was not begun, for viewer-2.1 of {package.name}"):
+                    install_package(run, other)
+        bench.end_processes()
+    assert counted() == (2, 0)
+    with bench.run() as run:
+        assert install_package(run, package).result == "installed"
+
+
 def test_what_comes_after_an_installer_that_restarts_its_host_waits_for_the_next_round(bench: Bench) -> None:
     """1641 while others wait: nothing more is asked of a host that goes down by itself, and nothing is forgotten."""
     agent, viewer = bench.package().name, bench.package("viewer").name

@@ -50,6 +50,15 @@ def test_what_the_agent_says(answer: dict[str, Any], result: str, code: str | No
         assert said[2].startswith(f"{code}: ")
 
 
+def test_an_agent_that_wants_a_restart_before_anything_says_so_by_a_code() -> None:
+    """One that wants it in the middle of the job has another update to tell of it."""
+    before = agent("reboot first", None) | {"reboot_required_before": True}
+    assert said_of(before)["u-1", 200][:2] == ("not-tried", "0x80240016")
+    assert said_of(before | {"reboot_required_before": False})["u-1", 200][:2] == ("not-tried", None)
+    waiting = agent("waits for a reboot", None) | {"reboot_required_before": True}
+    assert said_of(waiting)["u-1", 200][:2] == ("reboot-pending", None)
+
+
 @pytest.mark.parametrize(
     ("code", "result", "told"),
     [
