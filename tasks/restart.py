@@ -375,6 +375,7 @@ def _hold_elsewhere(run: Run, host: str, until: float = 0.0) -> None:
     """
     billing = [other for other in run.hosts if other != host and run.estate.services_on(other)]
     for other in billing if host in run.sql else ():
+        said = ""
         while other not in run.lost:
             try:
                 _hold_services(run, other)
@@ -386,6 +387,9 @@ def _hold_elsewhere(run: Run, host: str, until: float = 0.0) -> None:
             if time.monotonic() > until:
                 tell("restart", other, f"billing could not be held while {host} restarts ({cause})")
                 break
+            if cause != said:
+                said = cause
+                tell("restart", host, f"waiting for {other} to answer, whose boot may have started billing ({cause})")
             if run.pause(run.stop):
                 raise Stopped.because("restart", f"{host}: asked to stop while waiting for {other} to answer ({cause})")
 

@@ -22,6 +22,7 @@ from model.journal import Journal
 from model.outcome import Stopped
 from model.records import RestartRecord, UpdateRecord
 from tasks import restart
+from tasks.progress import subscribe
 from tasks.restart import _services_suffice, restart_host
 from tasks.run import Run, open_run
 from tasks.step import settle
@@ -189,8 +190,12 @@ def test_a_host_that_bills_is_waited_for_before_its_sql_server_restarts() -> Non
     run.estate.services_on = {"web01": ("EngageIP Job Service",), "sql01": ()}.get
     restart._hold_elsewhere(run, "web01", time.monotonic() + 30)
     assert web.held == 0
+    told: list[str] = []
+    unsubscribe = subscribe(lambda progress: told.append(progress.message))
     restart._hold_elsewhere(run, "sql01", time.monotonic() + 30)
+    unsubscribe()
     assert (web.away, web.held) == (0, 1)
+    assert told == ["waiting for web01 to answer, whose boot may have started billing (nothing answers)"]
     web.away = 3
     restart._hold_elsewhere(run, "sql01", time.monotonic() - 1)
     assert (web.away, web.held) == (2, 1)
