@@ -76,8 +76,6 @@ def outcome_of(
     ]
     if stopped is None:
         found += [Problem(f"{u.host}: nobody knows whether {u.title} is installed: {u.remark}") for u in unsure]
-    if stopped is not None:
-        found += _waiting([u for u in updates if waits_for_restart(u, restarts)])
     found += [Problem(f"{c.host}: check '{c.name}' failed: {c.detail}") for c in lost_checks]
     found += [Problem(f"{what}: closed, {why}", what) for what, why in aftermath.closed.items()]
     found += [Problem(f"{what}: stopped, {why}", what) for what, why in aftermath.services.items()]
@@ -90,6 +88,8 @@ def outcome_of(
         for host, why in aftermath.unreachable.items()
         if not any(host in problem.message for problem in found)
     ]
+    if stopped is not None:
+        found += _waiting([u for u in updates if waits_for_restart(u, restarts)])
     problems = told_once(found)
     down = (*aftermath.unreachable, *aftermath.closed, *aftermath.services)
     everything = [(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)]

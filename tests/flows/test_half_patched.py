@@ -92,7 +92,8 @@ def test_a_failed_script_upgrade_keeps_the_portals_closed(
     )
     assert ran.type == "FAILED"
     assert ran.message.startswith(
-        f"acme-billing: NOT reopened, a person is needed. (1) {died} (2) AdminPortal on web01"
+        f"acme-billing: NOT reopened, a person is needed. (1) {died} (2) web01: not restarted, for it depends on sql01, "
+        "where the install has not ended well. (3) AdminPortal on web01"
     )
     assert ran.report["next_command"] == "billpatch recover acme-billing"
     assert f"{CU} on sql01" in ran.report["changed"]

@@ -107,6 +107,10 @@ def test_what_waits_for_its_restart_is_told(estate: Estate) -> None:
     waiting = update("reboot-pending")
     outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [waiting], [])
     assert outcome.problems == ("sql01: CU failed.", "web01: Cumulative waits for its restart")
+    closed = outcome_of(estate, CHANGE, stopped, Aftermath(closed={"Portal on web01": "x"}), [waiting], [])
+    assert closed.problems[1:] == ("Portal on web01: closed, x", "web01: Cumulative waits for its restart"), (
+        "last of all"
+    )
     another = waiting.model_copy(update={"title": "Rollup"})
     outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [waiting, another], [])
     assert outcome.problems[1] == "web01: Cumulative, Rollup wait for its restart"
