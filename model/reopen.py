@@ -88,6 +88,13 @@ def begun_on(quiesces: Mapping[str, Mapping[str, Any]]) -> Begun:
     return Begun(frozenset(installs), builds, upgrades)
 
 
+def begun_sections(quiesce: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sections that say that something had been begun, here or on another host of the estate."""
+    plain = {INSTALLING, RESTARTING, PATCHING}
+    held = quiesce.get("held") or {}
+    return tuple(s for s in held if s in plain or s.startswith(_SQL_PATCH) or is_upgrade_section(s))
+
+
 def patches_begun(quiesce: Mapping[str, Any]) -> tuple[str, ...]:
     """The builds that the SQL Server patches begun under this quiesce were to bring, in their order."""
     sections = [section for section in quiesce.get("held") or {} if section.startswith(_SQL_PATCH)]

@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 
 from model.outcome import Problem, Stopped
-from model.quiesce import QUIET, NextQuiesce, at_work, next_quiesce
+from model.quiesce import QUIET, NextQuiesce, at_work, is_reopened, next_quiesce, proven_whole
 from model.records import HostFacts, QuiesceRecord
 from model.reopen import AGENT_JOBS, SQL_BEFORE
 from model.words import duration_text
@@ -32,6 +32,8 @@ class Found:
     host: str
     quiesce: dict[str, Any] | None
     working: bool = False
+    reopened: bool = False
+    """Whether every site that it closes is open again."""
 
 
 @step("look what is held on {host}")
@@ -47,12 +49,14 @@ def look(run: Run, host: str) -> Found:
     working = at_work(quiesce, run.estate.engageip.services, facts, sites)
     if working:
         tell("quiesce", host, "an earlier run was cut off, and billing or customers have been at work since")
-    return Found(host, quiesce, working)
+    return Found(host, quiesce, working, is_reopened(quiesce, sites))
 
 
 def number(run: Run, found: list[Found]) -> NextQuiesce:
     """Number this quiesce, from what the hosts hold."""
-    following = next_quiesce({one.host: one.quiesce for one in found}, {one.host for one in found if one.working})
+    known = {one.host: one.quiesce for one in found}
+    proven = proven_whole(run.estate, known, {one.host for one in found if one.reopened})
+    following = next_quiesce(known, {one.host for one in found if one.working}, proven)
     run.number = following.number
     return following
 

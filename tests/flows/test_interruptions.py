@@ -292,6 +292,19 @@ def test_backups_are_taken_anew_where_billing_has_worked_since(nights: Nights) -
     assert all("/q2/" in path.replace("\\", "/") for path in again)
 
 
+@pytest.mark.slow
+def test_backups_of_a_quiet_that_was_kept_are_gone_on_with(nights: Nights) -> None:
+    """The run is gone while it sends them, nothing has worked since: who repeats it takes none a second time."""
+    assert nights.prefect is not None
+    night = nights.flow()
+    night.until(STAGES["store"], "store")
+    kill(nights.prefect, night)
+    finish(nights)
+    assert {e["number"] for e in nights.lab.audit("quiesce.open")} == {1}
+    taken = [e["database"] for e in nights.lab.audit("backup.database")]
+    assert len(taken) == len(set(taken)) > 0
+
+
 @pytest.mark.night
 def test_ctrl_c_brings_the_estate_back(nights: Nights) -> None:
     """Whoever started the run by hand and ends it gets the estate back, the last word, and the command that goes on."""

@@ -166,6 +166,65 @@ def test_a_reopening_is_forgotten_under_the_next_number(world: World) -> None:
     assert not {REOPENING, RELEASED} & set(world.web.quiesce["held"])
 
 
+def a_closed_night(world: World) -> None:
+    world.web.quiesce["state"] = "closed"
+
+
+def a_balancer_that_is_away(world: World) -> None:
+    world.web.quiesce["held"] |= {REOPENING: True, RELEASED: True}
+    world.web.bindings = [PUBLIC]
+
+
+@pytest.mark.parametrize("left", [a_closed_night, a_balancer_that_is_away])
+def test_what_was_begun_is_forgotten_once_it_was_proven(world: World, left: Callable[[World], None]) -> None:
+    """An Agent job could not be released, so that the record stays open: the next night begins whole, and has its switch."""
+    left(world)
+    world.sql.quiesce["held"] |= {
+        REOPENING: True,
+        "sql-patch-15.0.4430.1": {},
+        "sql": {},
+        "agent_jobs": ["nightly rating"],
+    }
+    assert world.number() == 6
+    assert set(world.sql.quiesce["held"]) == {"agent_jobs", "services-that-ran"}
+    assert PATCHING not in world.web.quiesce["held"]
+
+
+def a_site_that_stays_closed(world: World) -> None:
+    world.web.quiesce["held"] |= {REOPENING: True, RELEASED: True}
+
+
+def billing_that_stays_held(world: World) -> None:
+    world.web.quiesce["held"][REOPENING] = True
+    world.web.bindings = [PUBLIC]
+
+
+def another_night(world: World) -> None:
+    world.web.quiesce |= {"state": "closed", "number": 7}
+
+
+def an_installer_that_was_left(world: World) -> None:
+    world.web.quiesce["held"] |= {REOPENING: True, RELEASED: True, "left-running": {"processes": []}}
+    world.web.bindings = [PUBLIC]
+
+
+@pytest.mark.parametrize(
+    ("left", "host"),
+    [
+        (a_site_that_stays_closed, "web01"),
+        (billing_that_stays_held, "web01"),
+        (billing_that_stays_held, "sql01"),
+        (another_night, "sql01"),
+        (an_installer_that_was_left, "web01"),
+    ],
+)
+def test_what_was_begun_and_not_proven_stays_known(world: World, left: Callable[[World], None], host: str) -> None:
+    """It is judged again before anything opens, and no switch opens it."""
+    left(world)
+    world.number()
+    assert PATCHING in world.run.hosts[host].quiesce["held"]
+
+
 def test_a_web_server_without_a_site_has_nothing_to_close(world: World) -> None:
     """Its PowerShell would refuse an empty list, and the night would end there."""
     closed: list[str] = []
