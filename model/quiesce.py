@@ -9,7 +9,7 @@ from typing import Any
 from model import hooks
 from model.estate import Estate
 from model.records import HostFacts
-from model.reopen import LEFT_RUNNING, RELEASED, REOPENING, RESTORED, SQL_BEFORE, begun_sections
+from model.reopen import RELEASED, REOPENING, RESTORED, SQL_BEFORE, begun_sections, left_running
 
 QUIET = "quiet"
 """The section that says since when the estate is quiet: ``{"at"}``, by the clock of the run that had made it so."""
@@ -62,7 +62,7 @@ def proven_whole(
         and record["number"] == app["number"]
         and host in reopened
         and (host in estate.sql or record["sites"])
-        and LEFT_RUNNING not in (record.get("held") or {})
+        and not left_running(record)
     )
 
 
