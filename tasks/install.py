@@ -92,10 +92,12 @@ def _owed(run: Run, host: str, packages: Sequence[Package]) -> list[str]:
 
 def _asked_restart(package: Package, answer: Mapping[str, Any]) -> bool:
     """Whether the answer of a package's job says that its host must restart for it."""
+    code = answer["exit_code"]
+    if code is None:
+        return False
     if not isinstance(package, MssqlPatch):
         return judged_package(package, Ran.of(answer, installed_version(package, answer["versions_after"]))).restart
-    code = answer["exit_code"]
-    return code is not None and sql_setup_meaning(code).do in {"done-reboot", "done-rebooting", "reboot"}
+    return sql_setup_meaning(code).do in {"done-reboot", "done-rebooting", "reboot"}
 
 
 @step("install on {host}, round {round_number}")

@@ -107,7 +107,11 @@ def test_services_only_is_no_word_for_it(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tasks.restart.balancers", SimpleNamespace(drain=lambda *_: None))
     estate = load_estate(_estate(), "acme.yaml")
     run: Any = SimpleNamespace(
-        estate=estate, key="acme.CHG1.2", restarting=set(), journal=SimpleNamespace(write=lambda record: record)
+        estate=estate,
+        hosts={"all01": None},
+        key="acme.CHG1.2",
+        restarting=set(),
+        journal=SimpleNamespace(write=lambda record: record),
     )
     restart: Any = restart_host
     for round_number in (0, 1):
