@@ -109,6 +109,9 @@ FAULTS = {
         "package", "its installer does not end (or so many seconds later, or nobody sees it)", "seconds", "watched"
     ),
     "package.lies": Kind("package", "its installer says 0 and brings nothing"),
+    "package.orphaned": Kind(
+        "package", "its job is ended under its installer, which has so many seconds to go (unsaid: for ever)", "seconds"
+    ),
     "package.signer": Kind("package", "the file has this signer, or none", "signer"),
     "update.busy": Kind("host", "another installation runs"),
     "update.fail": Kind("update or KB", "its installation fails", "hresult"),

@@ -6,6 +6,7 @@ The script reads the task before the files, so of the two the task is the older 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,6 +59,12 @@ class JobProgress(Answer):
     at: AwareDatetime | None = None
 
 
+class JobInstaller(Answer):
+    """A job's ``installer.json``: the processes {id, name, started} of the installer that it has started, as seen last."""
+
+    processes: tuple[Mapping[str, Any], ...] = ()
+
+
 class JobFacts(Answer):
     """One entry of Get-PatchJob's answer; ``boot_id`` is that of the boot that answers, None where it has none yet."""
 
@@ -65,6 +72,7 @@ class JobFacts(Answer):
     exists: bool
     job: JobFile | None = None
     progress: JobProgress | None = None
+    installer: JobInstaller | None = None
     task_state: str | None = None
     task_result: int | None = None
     boot_id: str | None = None
@@ -117,6 +125,20 @@ class Lost:
 
 
 JobState = NotStarted | Queued | Running | Succeeded | Failed | Interrupted | Lost
+
+
+def left_by(facts: JobFacts) -> tuple[Mapping[str, Any], ...]:
+    """The processes {id, name, started} of a job's installer that may be at work although the job has ended.
+
+    Where it has ended under them, or at its deadline; what it has watched to its end has left nothing.
+    """
+    match job_state(facts):
+        case Lost() | Failed():
+            return facts.installer.processes if facts.installer else ()
+        case Succeeded({"exit_code": None, "running": [*processes]}):
+            return tuple(processes)
+        case _:
+            return ()
 
 
 SAFE_TO_STOP = frozenset(

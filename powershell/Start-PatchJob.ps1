@@ -53,7 +53,9 @@ Use-Lock -LockName 'jobs' -Work {
     $idle = $facts.task_state -notin @('Running', 'Queued')
     $fresh = -not $facts.exists -or ($idle -and (-not $begun -or $undone -or $again))
     if ($fresh) {
-        if ([IO.File]::Exists("$folder\progress.json")) { [IO.File]::Delete("$folder\progress.json") }
+        foreach ($told in @('progress.json', 'installer.json')) {
+            if ([IO.File]::Exists("$folder\$told")) { [IO.File]::Delete("$folder\$told") }
+        }
         foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
         Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
         if ($null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }

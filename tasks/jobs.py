@@ -71,15 +71,19 @@ def identity(run: Run, number: int, job: Job) -> str:
     return job_id(run.key, number, job.step, f"{job.host}-{job.subject}")
 
 
+def facts_of(run: Run, number: int, job: Job) -> JobFacts:
+    """What the host of the job knows of it."""
+    return JobFacts.model_validate(run.hosts[job.host].job([identity(run, number, job)])[0])
+
+
 def is_begun(run: Run, number: int, job: Job) -> bool:
     """Whether a run of this key has given the job to its host before."""
-    return bool(run.hosts[job.host].job([identity(run, number, job)])[0]["exists"])
+    return facts_of(run, number, job).exists
 
 
 def is_over(run: Run, number: int, job: Job) -> bool:
     """Whether the job was given to its host before, and has come to its end, whichever."""
-    facts = JobFacts.model_validate(run.hosts[job.host].job([identity(run, number, job)])[0])
-    return isinstance(job_state(facts), Succeeded | Failed | Interrupted | Lost)
+    return isinstance(job_state(facts_of(run, number, job)), Succeeded | Failed | Interrupted | Lost)
 
 
 def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:

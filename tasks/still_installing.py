@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.jobs import JobFacts, Queued, Running, job_state
+from model.jobs import JobFacts, Queued, Running, job_state, left_by
 from model.reopen import LEFT_RUNNING, patches_begun
 from tasks.run import Run
 from tasks.sql_aftermath import setup_facts
@@ -16,15 +16,29 @@ _INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch"
 
 def still_installing(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
     """What installs on ``host`` and has not ended, by its ``quiesce``: a job, or what one has left running; None where nothing does."""
-    for known in run.hosts[host].run("Get-PatchJob")["jobs"]:
-        facts = JobFacts.model_validate(known)
-        if facts.job and facts.job.script in _INSTALLERS and isinstance(job_state(facts), Running | Queued):
+    known = [JobFacts.model_validate(each) for each in run.hosts[host].run("Get-PatchJob")["jobs"]]
+    jobs = [facts for facts in known if facts.job and facts.job.script in _INSTALLERS]
+    for facts in jobs:
+        if isinstance(job_state(facts), Running | Queued):
             return f"job {facts.id}"
     left = (quiesce.get("held") or {}).get(LEFT_RUNNING)
     if left:
         for process in run.hosts[host].run("Find-LeftProcess", processes=left["processes"])["running"]:
             return f"{process['name']} of {left['name']} (process {process['id']})"
+    for facts in jobs:
+        for process in still_at_work(run, host, left_by(facts)):
+            return f"{process['name']} of job {facts.id} (process {process['id']})"
     if patches_begun(quiesce):
         for setup in setup_facts(run, host).running:
             return f"{setup.name} of SQL Server setup (process {setup.id})"
     return None
+
+
+def still_at_work(run: Run, host: str, processes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Which of these processes {id, name, started} still run on ``host``."""
+    if not processes:
+        return []
+    found: list[Mapping[str, Any]] = run.hosts[host].run("Find-LeftProcess", processes=[*map(dict, processes)])[
+        "running"
+    ]
+    return found

@@ -55,6 +55,7 @@ def job_facts(host: Host, job_id: str) -> dict[str, Any]:
         "exists": job is not None,
         "job": job,
         "progress": read_json(host, rf"{folder}\progress.json"),
+        "installer": read_json(host, rf"{folder}\installer.json"),
         "task_state": state,
         "task_result": result,
         "boot_id": boot_id(host),
@@ -94,7 +95,8 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         facts = job_facts(host, job_id)
         fresh = _is_to_be_made(facts, again=parameters.get("again", False))
         if fresh:
-            host.disk.path(rf"{folder}\progress.json").unlink(missing_ok=True)
+            for told in ("progress.json", "installer.json"):
+                host.disk.path(rf"{folder}\{told}").unlink(missing_ok=True)
             for file, (text, _) in texts.items():
                 write_file(host, rf"{folder}\{file}", text.encode())
             write_json(host, rf"{folder}\parameters.json", parameters["parameters"])

@@ -87,6 +87,8 @@ try {
         try {
             # Without its handle in hand an ended process has no exit code.
             $null = $process.Handle
+            # First of all: this job may be ended under it.
+            Save-Installer -Running @([ordered]@{ id = [long]$process.Id; name = [IO.Path]::GetFileNameWithoutExtension($command.file); started = ConvertTo-IsoDate -Date $process.StartTime })
             $running = @(Wait-ProcessTree -Process $process -Since $since -Watch $watch -Seconds $deadline_seconds -Message $message)
             if ($process.HasExited) { $code = [int]$process.ExitCode }
             $tries += [ordered]@{ code = $code; seconds = [int]($watch.Elapsed.TotalSeconds - $begun) }

@@ -46,6 +46,7 @@ function Get-JobFact {
         exists = $null -ne $job
         job = $job
         progress = Read-JsonFile -Path "$folder\progress.json"
+        installer = Read-JsonFile -Path "$folder\installer.json"
         task_state = $state
         task_result = $result
         boot_id = Get-BootId

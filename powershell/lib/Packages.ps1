@@ -191,13 +191,27 @@ function Read-PackageVersion {
     if ($match.Success) { $match.Groups[1].Value }
 }
 
+function Save-Installer {
+    <#
+    .SYNOPSIS Notes which processes of an installer were seen last, in the folder of the job that this runs in: installer.json.
+    .DESCRIPTION They outlive the job where it is ended; who comes afterwards asks for them (Find-LeftProcess).
+    #>
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$Running)
+    $folder = Get-Variable -Name 'PatchJobFolder' -ValueOnly -ErrorAction SilentlyContinue
+    if ($null -eq $folder) { return }
+    try { Write-JsonFile -Path "$folder\installer.json" -Value ([ordered]@{ processes = $Running }) }
+    catch { $null = $_ } # a full disk: it is watched all the same
+}
+
 function Wait-ProcessTree {
     <#
     .SYNOPSIS Waits until a process and all that it has started have ended; answers {id, name, started} of those that run at the deadline.
-    .DESCRIPTION A bootstrapper may end long before the installers that it has started. Nothing is ever killed.
+    .DESCRIPTION A bootstrapper may end long before the installers that it has started. Nothing is ever killed. Whenever others run
+    than at the look before, they are noted (Save-Installer).
     #>
     param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
     $tree = @([long]$Process.Id)
+    $noted = "$($Process.Id)"
     while ($true) {
         $Process.Refresh()
         # Before the others are looked at: a child that it starts last is then among them.
@@ -213,6 +227,12 @@ function Wait-ProcessTree {
         } while ($more.Count -gt 0)
         $running = @($all | Where-Object { $tree -contains [long]$_.ProcessId -and [long]$_.ProcessId -ne $Process.Id } | ForEach-Object { [ordered]@{ id = [long]$_.ProcessId; name = [string]$_.Name; started = ConvertTo-IsoDate -Date $_.CreationDate } })
         if (-not $ended) { $running = @([ordered]@{ id = [long]$Process.Id; name = [string]$Process.ProcessName; started = ConvertTo-IsoDate -Date $Process.StartTime }) + $running }
+        $ids = @($running | ForEach-Object { $_.id }) -join ' '
+        # What cannot be seen now has not ended for that.
+        if ($seen -and $ids -ne $noted) {
+            Save-Installer -Running $running
+            $noted = $ids
+        }
         if ($running.Count -eq 0 -and $seen) { return }
         if ($Watch.Elapsed.TotalSeconds -ge $Seconds) { return $running }
         Write-JobProgress -Percent ([int][Math]::Min(99, 100 * $Watch.Elapsed.TotalSeconds / $Seconds)) -Message "$Message ($(@($running | ForEach-Object { $_.name }) -join ', '))"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,23 @@ def test_what_still_runs_at_the_deadline_is_named_and_left_alone(hosts: Any) -> 
     assert (answer["exit_code"], answer["trouble"], answer["versions_after"]) == (None, None, [])
     assert [each["name"] for each in answer["running"]] == ["setup"]
     assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
+
+
+def test_what_its_installer_is_stands_beside_the_job(hosts: Any) -> None:
+    """From its start on: who comes once the job was ended under it knows whom to wait for. At its end nothing is left."""
+    fault(hosts, {"hangs": True}, Fault("package.hangs", on="Agent"))
+    parameters = put(hosts, "setup.exe", package()) | {"deadline_seconds": 1}
+    told = hosts.run_job("Install-Package", parameters)
+    for side in (told.engine, told.lab):
+        (noted,) = side["installer"]["processes"]
+        (running,) = side["job"]["result"]["running"]
+        assert (noted["id"], noted["name"]) == (running["id"], "setup")
+        assert datetime.fromisoformat(noted["started"]).tzinfo is not None
+    fault(hosts, {"unwatched": True}, Fault("package.hangs", on="Agent", with_={"watched": False}))
+    lost = hosts.run_job("Install-Package", parameters, job_id="test.2")
+    assert [[each["name"] for each in side["installer"]["processes"]] for side in (lost.engine, lost.lab)] == [
+        ["setup"]
+    ] * 2
 
 
 def test_an_installer_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
@@ -454,5 +472,6 @@ def test_as_a_task(hosts: Any) -> None:
     for one in (first, second):
         one |= {"seconds": 0, "tries": len(one["tries"])}
     assert first == second
+    assert done.engine["installer"] == done.lab["installer"] == {"processes": []}
     assert first["log"] == r"C:\ProgramData\EngageIPPatching\jobs\test.1.Install-Package\msiexec.log"
     assert all(any(file.endswith("Install-Package/msiexec.log") for file in side) for side in hosts.files())

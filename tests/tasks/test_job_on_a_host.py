@@ -1,0 +1,135 @@
+"""Jobs on a host of paper: what has begun, what waits to begin, and what outlives its job, to those who ask for it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from model.journal import Journal
+from model.keys import RunKey
+from model.outcome import Stopped
+from model.packages import MsiPackage
+from model.records import UpdateRecord
+from model.reopen import LEFT_RUNNING
+from tasks.packages import install_package
+from tasks.still_installing import still_installing
+
+SERVICE, ID = "Acme Agent", "acme.CHG1.1.1.package.web01-agent"
+SETUP = {"id": 4242, "name": "msiexec", "started": "2026-10-02T02:03:04.000Z"}
+ENDED: dict[str, Any] = {"task_state": "Ready", "task_result": 0xC000013A}
+
+
+def package(**changes: Any) -> MsiPackage:
+    """An MSI that stops a service."""
+    told = {"kind": "msi", "name": "Agent", "on": "web01", "source": r"C:\a.msi", "sha256": "a" * 64, "publisher": "X"}
+    told |= {"probe": {"product": "Agent"}, "version": "4.2.0", "services_to_stop": [SERVICE], **changes}
+    return MsiPackage.model_validate(told)
+
+
+def known(state: str, script: str = "Install-Package", *, error: str = "", result: Any = None, **told: Any) -> Any:
+    """What a host knows of a job."""
+    job = {"id": ID, "script": script, "state": state, "boot": None if state == "created" else "b1", "result": result}
+    if error:
+        job["error"] = {"message": error, "id": error}
+    return {"id": ID, "exists": True, "job": job, "task_state": "Ready", "task_result": 0, "boot_id": "b1", **told}
+
+
+def done(code: int | None = 0, **more: Any) -> dict[str, Any]:
+    """A job of Install-Package that has come to its end."""
+    return known("succeeded", result={"exit_code": code, "versions_after": [], **more})
+
+
+class Host:
+    """Knows one job: what is known of it at the looks before it is started, and how it ends; what was asked, in order."""
+
+    def __init__(self, ends: Any, before: Any = None, *, versions: tuple[str, ...] = (), running: Any = ()) -> None:
+        self.ends, self.before = ends, before
+        self.versions, self.running = list(versions), list(running)
+        self.held: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.secrets: Any = None
+
+    def run(self, script: str, **given: Any) -> Any:
+        self.asked.append(script)
+        self.held.update(given.get("held") or {})
+        service = {"name": SERVICE, "status": "Running", "error": None}
+        quiesce = {"services": [service], "held": self.held}
+        return {
+            "Find-LeftProcess": {"running": [each for each in given.get("processes", ()) if each in self.running]},
+            "Get-PackageVersion": {"versions": self.versions if "Start-PatchJob" in self.asked else []},
+            "Get-PatchJob": {"jobs": [self.before] if self.before else []},
+            "Get-QuiesceState": {"quiesce": quiesce},
+            "Set-QuiesceState": {"quiesce": quiesce},
+            "Start-HostServices": {"services": []},
+            "Stop-HostServices": {"complete": True, "services": [service]},
+        }[script]
+
+    def job(self, ids: list[str]) -> list[dict[str, Any]]:
+        return [self.before or {"id": ids[0], "exists": False}]
+
+    def start_job(self, *_: Any, secrets: Any = None, **__: Any) -> dict[str, Any]:
+        self.asked.append("Start-PatchJob")
+        self.secrets = secrets
+        return {}
+
+    def wait_job(self, *_: Any, **__: Any) -> Any:
+        if isinstance(self.ends, BaseException):
+            raise self.ends
+        self.before = self.ends
+        return self.ends
+
+    def stop_job(self, *_: Any, **given: Any) -> bool:
+        self.asked.append("Stop-PatchJob begun" if given["begun"] else "Stop-PatchJob")
+        return True
+
+
+def run_on(host: Host) -> Any:
+    """As much of a run as one job takes."""
+    return SimpleNamespace(
+        hosts={"web01": host}, journal=Journal(), key=RunKey.for_change("acme", "CHG1"), number=1, fence=1, poll=0.01,
+        called="acme", lease_lost="", stop=threading.Event(), pause=lambda _=None: False, login_of=lambda *_: {},
+        estate=SimpleNamespace(services_on=lambda _: (), restart=SimpleNamespace(deadline=timedelta(seconds=5))),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def lost() -> dict[str, Any]:
+    """A job that was ended under its installer, in the same boot."""
+    lost: dict[str, Any] = known("running", installer={"processes": [SETUP]}, **ENDED)
+    return lost
+
+
+def test_an_installer_outlives_its_job(lost: dict[str, Any]) -> None:
+    """Its host knows of it, nothing starts under it, and the run stops."""
+    host = Host(lost, running=[SETUP])
+    run = run_on(host)
+    with pytest.raises(Stopped, match=r"Agent has not ended: its job lost sight of it \(.* without writing an end"):
+        install_package(run, package())
+    assert host.held[LEFT_RUNNING] == {"name": "Agent", "processes": [SETUP]}
+    assert "Start-HostServices" not in host.asked
+    (record,) = run.journal.of(UpdateRecord)
+    assert "lost sight of it" in (record.remark or "")
+    assert still_installing(run, "web01", {"held": host.held}) == "msiexec of Agent (process 4242)"
+    assert still_installing(run, "web01", {}) == f"msiexec of job {ID} (process 4242)", "also where nobody has noted it"
+
+
+def test_one_that_has_ended_is_judged_by_its_version(lost: dict[str, Any]) -> None:
+    """The job was ended, and so has its installer."""
+    host = Host(lost, versions=("4.2.0",))
+    run = run_on(host)
+    record = install_package(run, package())
+    assert (record.result, record.remark) == ("installed", "its job was cut off")
+    assert LEFT_RUNNING not in host.held
+    assert still_installing(run, "web01", {}) is None
+
+
+def test_an_installer_past_its_deadline_is_at_work_although_its_job_has_ended_well() -> None:
+    """Also where the run that was to note it on its host has died first."""
+    host = Host(None, done(None, running=[SETUP]), running=[SETUP])
+    assert still_installing(run_on(host), "web01", {}) == f"msiexec of job {ID} (process 4242)"
+    host = Host(None, done(0, running=[SETUP]), running=[SETUP])
+    assert still_installing(run_on(host), "web01", {}) is None, "it has ended, and started its program"
