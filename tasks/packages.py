@@ -176,8 +176,8 @@ def carry_out(run: Run, package: FileBorne, started: datetime) -> Judgement:
                 write(run, package, started, Judgement("unknown", restart=False, remark=why))
                 raise Stopped.because("install", _left_alone(run, package, why)) from None
             judged = judged_package(package, ran)
-            # What still runs with the version there is no installer any more: many start their program at their end.
-            if ran.running and judged.result == "failed":
+            # What still runs once the installer has ended, with the version there: many start their program at their end.
+            if ran.open or (ran.running and judged.result == "failed"):
                 write(run, package, started, judged)
                 raise _leave_running(run, package, ran, judged.remark or "")
     except JobFailed as failed:

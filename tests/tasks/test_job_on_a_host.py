@@ -133,3 +133,18 @@ def test_an_installer_past_its_deadline_is_at_work_although_its_job_has_ended_we
     assert still_installing(run_on(host), "web01", {}) == f"msiexec of job {ID} (process 4242)"
     host = Host(None, done(0, running=[SETUP]), running=[SETUP])
     assert still_installing(run_on(host), "web01", {}) is None, "it has ended, and started its program"
+
+
+@pytest.mark.parametrize("more", [{"running": [SETUP]}, {"trouble": "There is not enough space on the disk."}])
+def test_a_version_that_is_there_ends_no_installer(more: dict[str, Any]) -> None:
+    """Without an exit code nobody has seen it end: the version may be what it has written first."""
+    host = Host(done(None, **more), versions=("4.2.0",))
+    run = run_on(host)
+    with pytest.raises(Stopped, match=r"Agent has not ended: .*version 4\.2\.0 is there"):
+        install_package(run, package())
+    assert host.held[LEFT_RUNNING]["processes"] == more.get("running", [])
+    (record,) = run.journal.of(UpdateRecord)
+    assert (record.result, record.restart) == ("unknown", False)
+    host = Host(done(0, running=[SETUP]), versions=("4.2.0",))
+    assert install_package(run_on(host), package()).result == "installed"
+    assert LEFT_RUNNING not in host.held
