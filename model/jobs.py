@@ -127,6 +127,17 @@ class Lost:
 JobState = NotStarted | Queued | Running | Succeeded | Failed | Interrupted | Lost
 
 
+def has_begun(facts: JobFacts) -> bool:
+    """Whether anything of a job has run, or its task runs or is queued: then Start-PatchJob adopts it.
+
+    Whatever else was given to its host (its start was cut off, its task refused, it was withdrawn) is made anew.
+    """
+    job = facts.job
+    if job is None or job.state == "created":
+        return facts.task_state in _ALIVE
+    return not (job.state == "failed" and job.error is not None and job.error.id == "JobWithdrawn")
+
+
 def left_by(facts: JobFacts) -> tuple[Mapping[str, Any], ...]:
     """The processes {id, name, started} of a job's installer that may be at work although the job has ended.
 

@@ -17,6 +17,7 @@ from model.jobs import (
     NotStarted,
     Running,
     Succeeded,
+    has_begun,
     job_state,
     waits_to_begin,
 )
@@ -77,13 +78,14 @@ def facts_of(run: Run, number: int, job: Job) -> JobFacts:
 
 
 def is_begun(run: Run, number: int, job: Job) -> bool:
-    """Whether a run of this key has given the job to its host before."""
-    return facts_of(run, number, job).exists
+    """Whether a run of this key has begun the job on its host before; what has not begun is made anew."""
+    return has_begun(facts_of(run, number, job))
 
 
 def is_over(run: Run, number: int, job: Job) -> bool:
-    """Whether the job was given to its host before, and has come to its end, whichever."""
-    return isinstance(job_state(facts_of(run, number, job)), Succeeded | Failed | Interrupted | Lost)
+    """Whether the job has begun on its host before, and has come to its end, whichever."""
+    facts = facts_of(run, number, job)
+    return has_begun(facts) and isinstance(job_state(facts), Succeeded | Failed | Interrupted | Lost)
 
 
 def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:

@@ -88,9 +88,8 @@ def run_package(run: Run, package: FileBorne) -> Ran:
     Raises JobFailed where it was not run at all: not found, not what was approved, not signed by its publisher; Stopped
     where nobody knows what became of it; DeadlineExceeded where its job has not ended.
     """
-    job = package_job(package)
-    if not is_begun(run, ROUND, job):
-        job = replace(job, secrets=source_secrets(run, package))
+    # What was begun before has had its own; whether it was may be known too late.
+    job = replace(package_job(package), secrets=source_secrets(run, package))
     try:
         answer = run_job(run, ROUND, job)
     except OutcomeUnknown as unknown:

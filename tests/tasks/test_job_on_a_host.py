@@ -15,6 +15,7 @@ from model.outcome import Stopped
 from model.packages import MsiPackage
 from model.records import UpdateRecord
 from model.reopen import LEFT_RUNNING
+from tasks import engageip_upgrade
 from tasks.packages import install_package
 from tasks.still_installing import still_installing
 
@@ -148,3 +149,34 @@ def test_a_version_that_is_there_ends_no_installer(more: dict[str, Any]) -> None
     host = Host(done(0, running=[SETUP]), versions=("4.2.0",))
     assert install_package(run_on(host), package()).result == "installed"
     assert LEFT_RUNNING not in host.held
+
+
+NOT_BEGUN = [
+    known("failed", error="JobWithdrawn"),
+    known("created", task_result=0x80070569),
+    known("created", task_result=1),
+    known("created", task_state=None, task_result=None),
+]
+
+
+@pytest.mark.parametrize("before", NOT_BEGUN)
+def test_what_has_not_begun_is_begun_as_if_for_the_first_time(before: dict[str, Any]) -> None:
+    """Withdrawn, refused, blocked, cut off: its host makes the job anew, and so do its services stop once more."""
+    host = Host(done(), before)
+    install_package(run_on(host), package())
+    assert host.asked.index("Stop-HostServices") < host.asked.index("Start-PatchJob")
+
+
+@pytest.mark.parametrize("before", [None, *NOT_BEGUN])
+def test_a_schema_script_that_has_not_begun_logs_in_as_it_must(before: dict[str, Any] | None) -> None:
+    """Its secrets were deleted with it: without them it would run as SYSTEM, which SQL Server does not let in."""
+    host = Host(known("succeeded", "Invoke-SqlScript", result={"errors": []}), before)
+    run = run_on(host)
+    run.estate.sql = {"web01": SimpleNamespace(credentials="sql", instance="MSSQLSERVER")}
+    run.credentials = {"sql": SimpleNamespace(username="sa", password="x")}
+    run.sql = {"web01": SimpleNamespace(query=lambda *_, **__: [{"version": "8.5"}])}
+    script = SimpleNamespace(source=r"C:\a.sql", sha256="a" * 64, credentials=None)
+    schema = SimpleNamespace(on="web01", database="EngageIP", sql="SELECT 1", script=script)
+    upgrade: Any = SimpleNamespace(name="EngageIP 8.6", proxy=None, schema_wanted="8.6", schema_version=schema)
+    engageip_upgrade._run_script(run, upgrade)
+    assert host.secrets == {"username": "sa", "password": "x"}
