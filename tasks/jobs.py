@@ -94,17 +94,8 @@ def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
     Raises JobFailed, OutcomeUnknown, or the HostError that no time mends. A job that nobody waits for any more is
     withdrawn where it has not begun, and ended where it may be cut.
     """
-    host = run.hosts[job.host]
     named = identity(run, number, job)
-    started = host.start_job(
-        named,
-        job.script,
-        job.parameters,
-        secrets=job.secrets,
-        deadline_seconds=job.limit,
-        fence=run.fence,
-        stop=run.stop,
-    )
+    started = _start(run, named, job)
     if started.get("adopted"):
         tell(job.step, f"{job.host} {job.subject}", "found begun by an earlier run, adopted")
     state = job_state(JobFacts.model_validate(_await(run, named, job)))
@@ -122,6 +113,24 @@ def run_job(run: Run, number: int, job: Job) -> dict[str, Any]:
             raise OutcomeUnknown(job, state.why)
         case _:
             raise OutcomeUnknown(job, f"the host says {type(state).__name__}")
+
+
+def _start(run: Run, named: str, job: Job) -> dict[str, Any]:
+    """What its host says of the start. Where nobody hears that, the task may have been started all the same."""
+    try:
+        return run.hosts[job.host].start_job(
+            named,
+            job.script,
+            job.parameters,
+            secrets=job.secrets,
+            deadline_seconds=job.limit,
+            fence=run.fence,
+            stop=run.stop,
+        )
+    except HostError as error:
+        if error.outcome_unknown or isinstance(error, WaitStopped | DeadlineExceeded):
+            _end(run, named, job, begun=job.may_be_cut)
+        raise
 
 
 def _await(run: Run, named: str, job: Job) -> dict[str, Any]:

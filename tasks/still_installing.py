@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.jobs import JobFacts, Queued, Running, job_state, left_by
+from model.jobs import JobFacts, Queued, Running, job_state, left_by, waits_to_begin
 from model.reopen import LEFT_RUNNING, patches_begun
+from tasks.progress import tell
 from tasks.run import Run
 from tasks.sql_aftermath import setup_facts
 
@@ -15,11 +16,15 @@ _INSTALLERS = {"Install-WindowsUpdate", "Install-UpdateFile", "Install-SqlPatch"
 
 
 def still_installing(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | None:
-    """What installs on ``host`` and has not ended, by its ``quiesce``: a job, or what one has left running; None where nothing does."""
+    """What installs on ``host`` and has not ended, by its ``quiesce``: a job, or what one has left running; None where nothing does.
+
+    A job whose task was started and not begun yet is withdrawn: its scheduler could begin it a minute later, or never.
+    """
     known = [JobFacts.model_validate(each) for each in run.hosts[host].run("Get-PatchJob")["jobs"]]
     jobs = [facts for facts in known if facts.job and facts.job.script in _INSTALLERS]
     for facts in jobs:
-        if isinstance(job_state(facts), Running | Queued):
+        announced = isinstance(job_state(facts), Running | Queued)
+        if announced or (waits_to_begin(facts) is not None and not _withdrawn(run, host, facts.id)):
             return f"job {facts.id}"
     left = (quiesce.get("held") or {}).get(LEFT_RUNNING)
     if left:
@@ -32,6 +37,14 @@ def still_installing(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | N
         for setup in setup_facts(run, host).running:
             return f"{setup.name} of SQL Server setup (process {setup.id})"
     return None
+
+
+def _withdrawn(run: Run, host: str, job: str) -> bool:
+    """Withdraw a job that has not begun; whether it never will, for it may just have begun."""
+    if run.lease_lost or not run.hosts[host].stop_job(job, fence=run.fence, begun=False):
+        return False
+    tell("install", host, f"job {job} had not begun, and was withdrawn")
+    return True
 
 
 def still_at_work(run: Run, host: str, processes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from blocks.winrm.errors import WaitStopped
 from model.journal import Journal
 from model.keys import RunKey
 from model.outcome import Stopped
@@ -53,6 +54,7 @@ class Host:
         self.held: dict[str, Any] = {}
         self.asked: list[str] = []
         self.secrets: Any = None
+        self.withdraws = True
 
     def run(self, script: str, **given: Any) -> Any:
         self.asked.append(script)
@@ -74,6 +76,8 @@ class Host:
 
     def start_job(self, *_: Any, secrets: Any = None, **__: Any) -> dict[str, Any]:
         self.asked.append("Start-PatchJob")
+        if isinstance(self.ends, WaitStopped):
+            raise self.ends
         self.secrets = secrets
         return {}
 
@@ -85,7 +89,7 @@ class Host:
 
     def stop_job(self, *_: Any, **given: Any) -> bool:
         self.asked.append("Stop-PatchJob begun" if given["begun"] else "Stop-PatchJob")
-        return True
+        return self.withdraws
 
 
 def run_on(host: Host) -> Any:
@@ -180,3 +184,31 @@ def test_a_schema_script_that_has_not_begun_logs_in_as_it_must(before: dict[str,
     upgrade: Any = SimpleNamespace(name="EngageIP 8.6", proxy=None, schema_wanted="8.6", schema_version=schema)
     engageip_upgrade._run_script(run, upgrade)
     assert host.secrets == {"username": "sa", "password": "x"}
+
+
+STARTED = known("created", task_result=0x41303)
+"""Start-ScheduledTask has returned, and the scheduler has not said so yet."""
+
+
+def test_who_waits_no_longer_for_the_start_withdraws_what_it_may_have_started() -> None:
+    """Ctrl-C, Cancel, or an answer that was lost, inside of Start-PatchJob: the installer would begin in a minute."""
+    host = Host(WaitStopped("web01", "the start of a job"))
+    with pytest.raises(WaitStopped):
+        install_package(run_on(host), package(services_to_stop=()))
+    assert host.asked[-2:] == ["Start-PatchJob", "Stop-PatchJob"]
+
+
+def test_nothing_begins_on_an_estate_that_opens() -> None:
+    """What is started and not begun is withdrawn; where it has begun in that moment it installs."""
+    host = Host(None, STARTED)
+    assert still_installing(run_on(host), "web01", {}) is None
+    assert host.asked == ["Get-PatchJob", "Stop-PatchJob"]
+    host.withdraws = False
+    assert still_installing(run_on(host), "web01", {}) == f"job {ID}"
+    host = Host(None, known("created", task_result=0x80070569))
+    assert still_installing(run_on(host), "web01", {}) is None
+    assert host.asked == ["Get-PatchJob"], "nothing will begin it"
+    host = Host(None, STARTED)
+    run = run_on(host)
+    run.lease_lost = "taken over"
+    assert still_installing(run, "web01", {}) == f"job {ID}", "another run's now"
