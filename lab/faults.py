@@ -104,7 +104,12 @@ FAULTS = {
         "installs",
     ),
     "package.flip_byte": Kind("package", "the file on the host is another one"),
-    "package.forks": Kind("package", "its installer ends before its child, which has so many seconds to go", "seconds"),
+    "package.forks": Kind(
+        "package",
+        "its installer ends before its child, which has so many seconds to go, and may go unseen",
+        "seconds",
+        "watched",
+    ),
     "package.hangs": Kind(
         "package", "its installer does not end (or so many seconds later, or nobody sees it)", "seconds", "watched"
     ),

@@ -8,7 +8,7 @@ A package is a file whose last line is JSON (behind ``# `` in a script)::
 An installer that answers 1641 has asked for a restart of the host itself. One whose files are ``in_use`` by pools that run fails with 1603, as one does that finds them locked.
 
 Faults, on the package's name, its product, or the host (the last two also on the file's name): ``package.exit_code`` (``codes``, one after the other;
-``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer),
+``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer; ``watched``: false, its job loses sight of it then),
 ``package.hangs`` (``seconds``: so long after its deadline it has done its work; without them it never ends. ``watched``:
 false, its job loses sight of it at once), ``package.orphaned`` (the PowerShell of its job is ended, and it goes on for ``seconds``, or for
 ever), ``package.lies`` (it says that all is well, and installs nothing), ``package.flip_byte`` (on its way to the host),
@@ -316,6 +316,9 @@ class _Installer:
             end_process(self.host, own)
             own = leave_process(self.host, CHILD)
             self._note(own)
+            if not forks.get("watched", True):
+                self._go_on(own, {"seconds": child}, about)
+                raise _Unwatched(own)
             self._spend(min(child, seconds), stop)
             if child > seconds:
                 return code, [own]

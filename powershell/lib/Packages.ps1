@@ -205,11 +205,14 @@ function Save-Installer {
 
 function Wait-ProcessTree {
     <#
-    .SYNOPSIS Waits until a process and all that it has started have ended; answers {id, name, started} of those that run at the deadline.
+    .SYNOPSIS Waits until a process and all that it has started have ended, or for the deadline; $Sight.running is {id, name, started} of those that run.
     .DESCRIPTION A bootstrapper may end long before the installers that it has started. Nothing is ever killed. Whenever others run
-    than at the look before, they are noted (Save-Installer).
+    than at the look before, they are noted (Save-Installer). $Sight.running is the process itself
+    at first, and what was seen last where this throws.
     #>
-    param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
+    param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][hashtable]$Sight, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
+    # What it is called nobody tells any more once it has ended.
+    $own = $Sight.running[0]
     $tree = @([long]$Process.Id)
     $noted = "$($Process.Id)"
     while ($true) {
@@ -226,15 +229,17 @@ function Wait-ProcessTree {
             $tree += $more
         } while ($more.Count -gt 0)
         $running = @($all | Where-Object { $tree -contains [long]$_.ProcessId -and [long]$_.ProcessId -ne $Process.Id } | ForEach-Object { [ordered]@{ id = [long]$_.ProcessId; name = [string]$_.Name; started = ConvertTo-IsoDate -Date $_.CreationDate } })
-        if (-not $ended) { $running = @([ordered]@{ id = [long]$Process.Id; name = [string]$Process.ProcessName; started = ConvertTo-IsoDate -Date $Process.StartTime }) + $running }
+        if (-not $ended) { $running = @($own) + $running }
+        # What cannot be seen now has not ended for that: of the others what was seen last still counts.
+        if (-not $seen) { $running = @($Sight.running | Where-Object { $_.id -ne $Process.Id -or -not $ended }) }
+        $Sight.running = $running
         $ids = @($running | ForEach-Object { $_.id }) -join ' '
-        # What cannot be seen now has not ended for that.
-        if ($seen -and $ids -ne $noted) {
+        if ($ids -ne $noted) {
             Save-Installer -Running $running
             $noted = $ids
         }
         if ($running.Count -eq 0 -and $seen) { return }
-        if ($Watch.Elapsed.TotalSeconds -ge $Seconds) { return $running }
+        if ($Watch.Elapsed.TotalSeconds -ge $Seconds) { return }
         Write-JobProgress -Percent ([int][Math]::Min(99, 100 * $Watch.Elapsed.TotalSeconds / $Seconds)) -Message "$Message ($(@($running | ForEach-Object { $_.name }) -join ', '))"
         Start-Sleep -Seconds 1
     }

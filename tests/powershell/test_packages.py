@@ -191,6 +191,19 @@ def test_an_installer_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
     assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
 
 
+def test_the_child_of_an_installer_that_has_ended_is_not_forgotten(hosts: Any) -> None:
+    """The job loses sight of both: what was seen last may go on, and needs its file."""
+    fault(
+        hosts,
+        {"forks": 4, "unwatched": True},
+        Fault("package.forks", on="Agent", with_={"seconds": 3000, "watched": False}),
+    )
+    answer = install(hosts, put(hosts, "setup.exe", package())).agree("seconds", "id", "started")
+    assert (answer["exit_code"], answer["trouble"]) == (None, "No more handles are available.")
+    assert [each["name"] for each in answer["running"]] == ["setup.tmp"]
+    assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
+
+
 def test_a_file_that_is_held_fails_no_package(hosts: Any) -> None:
     """A virus scanner, or the program that was just installed: the installer has done its work."""
     parameters = put(hosts, "agent.msi", package())

@@ -1,7 +1,7 @@
 #Requires -Version 5.1
 # Running installers: a package is a file whose last line is JSON ({"installs": {"product", "key", "version", "files", "hotfix",
 # "registry"}, "signer", "in_use": [pools]}); packages.json may say {"codes": [...], "installs": true, "forks": looks,
-# "hangs": true, "unwatched": true (it cannot be looked at), "lies": true}. What was run goes to setup.log.
+# "hangs": true, "unwatched": true (it cannot be looked at; "forks" too: not a second time), "lies": true}. What was run goes to setup.log.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
@@ -72,9 +72,11 @@ class PackageStubProcess {
     [datetime]$StartTime = [datetime]::UtcNow
     [int]$Looks
     [bool]$Unwatched
+    [bool]$Looked
     [object]$Installs
     [void] Refresh() {
-        if ($this.Unwatched) { throw 'No more handles are available.' }
+        if ($this.Unwatched -and $this.Looked) { throw 'No more handles are available.' }
+        $this.Looked = $true
         if ($this.Looks -le 0) { return }
         $this.Looks--
         if ($this.Looks -eq 0) {
@@ -98,7 +100,10 @@ function Start-StubInstaller {
     $made = [PackageStubProcess]::new()
     $made.ProcessName = [IO.Path]::GetFileNameWithoutExtension(@($FilePath -split '\\')[-1])
     $made.Unwatched = [bool](Get-StubValue -State $fault -Name 'unwatched')
-    if ($made.Unwatched) { return $made }
+    if ($made.Unwatched -and $null -eq (Get-StubValue -State $fault -Name 'forks')) {
+        $made.Looked = $true
+        return $made
+    }
     if (Get-StubValue -State $fault -Name 'hangs') { return $made }
     $codes = @(Get-StubValue -State $fault -Name 'codes' | Where-Object { $null -ne $_ })
     if ($codes.Count -gt 0) {
