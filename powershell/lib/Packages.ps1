@@ -203,6 +203,30 @@ function Save-Installer {
     catch { $null = $_ } # a full disk: it is watched all the same
 }
 
+function Add-Descendant {
+    <#
+    .SYNOPSIS Adds to a family [{id, born, ended}] the processes of $All that those in it have started; the first of it is held open.
+    .DESCRIPTION Windows gives the id of a process that has ended to the next one, unless somebody holds it open: what has started
+    after its parent's end is another's child.
+    #>
+    param([Parameter(Mandatory = $true)][Collections.ArrayList]$Family, [Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$All)
+    $now = [datetime]::UtcNow
+    foreach ($one in @($Family | Select-Object -Skip 1 | Where-Object { $null -eq $_.ended })) {
+        $same = @($All | Where-Object { $_.id -eq $one.id })
+        if (@($same | Where-Object { $_.born -eq $one.born }).Count -gt 0) { continue }
+        $one.ended = $now
+        if ($same.Count -gt 0) { $one.ended = $same[0].born }
+    }
+    do {
+        $before = $Family.Count
+        foreach ($each in $All) {
+            if (@($Family | Where-Object { $_.id -eq $each.id -and ($_.born -eq $each.born -or $_.id -eq $Family[0].id) }).Count -gt 0) { continue }
+            $parents = @($Family | Where-Object { $_.id -eq $each.parent -and $_.born -le $each.born -and ($null -eq $_.ended -or $each.born -le $_.ended) })
+            if ($parents.Count -gt 0) { $null = $Family.Add(@{ id = $each.id; born = $each.born; ended = $null }) }
+        }
+    } while ($Family.Count -gt $before)
+}
+
 function Wait-ProcessTree {
     <#
     .SYNOPSIS Waits until a process and all that it has started have ended, or for the deadline; $Sight.running is {id, name, started} of those that run.
@@ -213,7 +237,7 @@ function Wait-ProcessTree {
     param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][hashtable]$Sight, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
     # What it is called nobody tells any more once it has ended.
     $own = $Sight.running[0]
-    $tree = @([long]$Process.Id)
+    $family = [Collections.ArrayList]@(@{ id = [long]$Process.Id; born = $Since; ended = $null })
     $noted = "$($Process.Id)"
     while ($true) {
         $Process.Refresh()
@@ -222,13 +246,16 @@ function Wait-ProcessTree {
         $seen = $true
         $all = @()
         # Ids are used again: what began before cannot be a child of ours.
-        try { $all = @(Get-CimInstance -ClassName Win32_Process | Where-Object { $null -ne $_.CreationDate -and $_.CreationDate.ToUniversalTime() -ge $Since }) }
+        try {
+            $all = @(Get-CimInstance -ClassName Win32_Process | Where-Object { $null -ne $_.CreationDate -and $_.CreationDate.ToUniversalTime() -ge $Since } |
+                    ForEach-Object { @{ id = [long]$_.ProcessId; parent = [long]$_.ParentProcessId; name = [string]$_.Name; born = $_.CreationDate.ToUniversalTime() } })
+        }
         catch { $seen = $false } # an installer may restart WMI: what cannot be seen now is looked at again
-        do {
-            $more = @($all | Where-Object { $tree -contains [long]$_.ParentProcessId -and $tree -notcontains [long]$_.ProcessId } | ForEach-Object { [long]$_.ProcessId })
-            $tree += $more
-        } while ($more.Count -gt 0)
-        $running = @($all | Where-Object { $tree -contains [long]$_.ProcessId -and [long]$_.ProcessId -ne $Process.Id } | ForEach-Object { [ordered]@{ id = [long]$_.ProcessId; name = [string]$_.Name; started = ConvertTo-IsoDate -Date $_.CreationDate } })
+        if ($seen) { Add-Descendant -Family $family -All $all }
+        $running = @(foreach ($each in $all) {
+                $ours = @($family | Select-Object -Skip 1 | Where-Object { $_.id -eq $each.id -and $_.born -eq $each.born })
+                if ($ours.Count -gt 0) { [ordered]@{ id = $each.id; name = $each.name; started = ConvertTo-IsoDate -Date $each.born } }
+            })
         if (-not $ended) { $running = @($own) + $running }
         # What cannot be seen now has not ended for that: of the others what was seen last still counts.
         if (-not $seen) { $running = @($Sight.running | Where-Object { $_.id -ne $Process.Id -or -not $ended }) }

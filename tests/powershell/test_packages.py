@@ -155,6 +155,14 @@ def test_a_parent_that_exits_before_its_child(hosts: Any) -> None:
     assert (answer["exit_code"], answer["running"], answer["versions_after"]) == (0, [], [VERSION])
 
 
+def test_an_id_that_is_used_again_is_nobody_of_ours(hosts: Any) -> None:
+    """Windows gives it to the next process, a service perhaps: neither that nor what it starts is waited for."""
+    fault(hosts, {"forks": 2, "reused": True}, Fault("package.forks", on="Agent", with_={"seconds": 4}))
+    parameters = put(hosts, "setup.exe", package()) | {"deadline_seconds": 5}
+    answer = install(hosts, parameters).agree("seconds")
+    assert (answer["exit_code"], answer["running"], answer["versions_after"]) == (0, [], [VERSION])
+
+
 def test_what_still_runs_at_the_deadline_is_named_and_left_alone(hosts: Any) -> None:
     """Nothing is killed; there is no exit code, and the file stays for whoever still needs it."""
     fault(hosts, {"hangs": True}, Fault("package.hangs", on="Agent"))
