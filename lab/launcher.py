@@ -91,7 +91,10 @@ def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = Fa
         log.add("succeeded", end=True)
         code = 0
     except ScriptFailure as failure:
-        job |= {"error": log.failed(failure, job["script"]), "state": "failed"}
+        # Without full language the launcher has no methods to write its log with.
+        mute = failure.id == "LanguageMode"
+        error = failure.error(job["script"]) if mute else log.failed(failure, job["script"])
+        job |= {"error": error, "state": "failed"}
     except DiskFull as full:
         no_room = ScriptFailure(str(full.strerror), "IOException", "System.IO.IOException", -2147024784)
         job |= {"error": log.failed(no_room, job["script"]), "state": "failed"}

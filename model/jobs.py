@@ -70,6 +70,8 @@ class JobFacts(Answer):
 
     id: str
     exists: bool
+    logged: bool = False
+    """Whether it has a log, which its launcher begins with its work."""
     job: JobFile | None = None
     progress: JobProgress | None = None
     installer: JobInstaller | None = None
@@ -134,7 +136,7 @@ def has_begun(facts: JobFacts) -> bool:
     """
     job = facts.job
     if job is None or job.state == "created":
-        return facts.task_state in _ALIVE
+        return facts.task_state in _ALIVE or (job is None and facts.logged)
     return not (job.state == "failed" and job.error is not None and job.error.id == "JobWithdrawn")
 
 
@@ -189,7 +191,9 @@ def job_state(facts: JobFacts) -> JobState:
     """The state of a job as its host tells it."""
     job = facts.job
     if not facts.exists or job is None:
-        return Queued() if facts.task_state in _ALIVE else NotStarted()
+        if facts.task_state in _ALIVE:
+            return Queued()
+        return Lost(f"{facts.id}: it has begun, and its job.json is gone") if facts.logged else NotStarted()
     if job.state == "succeeded":
         return Succeeded(job.result)
     if job.state == "failed":

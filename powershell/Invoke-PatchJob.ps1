@@ -41,7 +41,11 @@ function Save-Job {
     }
     finally { $stream.Dispose() }
     for ($try = 1; ; $try++) {
-        try { return [IO.File]::Replace($fresh, "$Folder\job.json", [NullString]::Value) }
+        try {
+            # A Replace that failed half way (1176) has left none in its place.
+            if ([IO.File]::Exists("$Folder\job.json")) { return [IO.File]::Replace($fresh, "$Folder\job.json", [NullString]::Value) }
+            return [IO.File]::Move($fresh, "$Folder\job.json")
+        }
         catch {
             # A reader has it open for a moment.
             if ($try -ge 100) { throw }

@@ -48,10 +48,11 @@ if ($null -ne $secrets -and $secrets -isnot [hashtable]) {
 Use-Lock -LockName 'jobs' -Work {
     Initialize-FolderBelow -Path $folder
     $facts = Get-JobFact -Id $id
-    $begun = $facts.exists -and $facts.job.state -ne 'created'
-    $undone = $begun -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
+    # The launcher begins the log with the work: where job.json is gone since, nobody knows how far that went.
+    $begun = if ($facts.exists) { $facts.job.state -ne 'created' } else { $facts.logged }
+    $undone = $facts.exists -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
     $idle = $facts.task_state -notin @('Running', 'Queued')
-    $fresh = -not $facts.exists -or ($idle -and (-not $begun -or $undone -or $again))
+    $fresh = $idle -and (-not $begun -or $undone -or $again)
     if ($fresh) {
         foreach ($told in @('progress.json', 'installer.json')) {
             if ([IO.File]::Exists("$folder\$told")) { [IO.File]::Delete("$folder\$told") }

@@ -53,6 +53,7 @@ def job_facts(host: Host, job_id: str) -> dict[str, Any]:
     return {
         "id": job_id,
         "exists": job is not None,
+        "logged": host.disk.path(rf"{folder}\job.log").exists(),
         "job": job,
         "progress": read_json(host, rf"{folder}\progress.json"),
         "installer": read_json(host, rf"{folder}\installer.json"),
@@ -119,11 +120,14 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _is_to_be_made(facts: dict[str, Any], *, again: bool) -> bool:
     """Whether the job is made, or made anew: nothing has begun it, it was stopped, or has ended and is asked for again."""
-    if not facts["exists"]:
-        return True
     job = facts["job"]
-    undone = job["state"] == "failed" and (job["error"] or {}).get("id") in ("JobStopped", "JobWithdrawn")
-    return facts["task_state"] not in WAITING and (job["state"] == "created" or undone or again)
+    begun = facts["logged"] if job is None else job["state"] != "created"
+    undone = (
+        job is not None
+        and job["state"] == "failed"
+        and (job["error"] or {}).get("id") in ("JobStopped", "JobWithdrawn")
+    )
+    return facts["task_state"] not in WAITING and (not begun or undone or again)
 
 
 def _created(parameters: dict[str, Any]) -> dict[str, Any]:

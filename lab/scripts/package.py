@@ -335,7 +335,7 @@ class _Installer:
         """Note in the job's folder what of it runs."""
         folder = JOB_FOLDER.get()
         if folder is not None:
-            with suppress(OSError):  # a full disk: it is watched all the same
+            with suppress(ScriptFailure):  # a full disk: it is watched all the same
                 write_json(self.host, rf"{folder}\installer.json", {"processes": list(running)})
 
     def _go_on(self, left: dict[str, Any], fault: dict[str, Any], about: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ function Get-JobFact {
     [ordered]@{
         id = $Id
         exists = $null -ne $job
+        logged = [IO.File]::Exists("$folder\job.log")
         job = $job
         progress = Read-JsonFile -Path "$folder\progress.json"
         installer = Read-JsonFile -Path "$folder\installer.json"

@@ -59,6 +59,13 @@ def test_a_job_the_host_does_not_know_has_not_started() -> None:
     assert state(task_state="Queued", task_result=0x41325) == Queued()
 
 
+def test_a_job_that_has_begun_and_lost_its_file_is_lost() -> None:
+    """Its log says that it has begun: what it had done is unknown, and it is not begun anew."""
+    told = {"logged": True, "task_state": "Ready", "task_result": 0}
+    assert isinstance(state(**told), Lost)
+    assert has_begun(facts(**told))
+
+
 @pytest.mark.parametrize(
     ("task_state", "task_result", "expected"),
     [

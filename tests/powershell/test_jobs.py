@@ -151,6 +151,25 @@ def test_a_second_start_adopts(twin: Callable[..., Any], job_document: Any) -> N
     assert len(starts) == 1
 
 
+def test_an_end_is_written_where_the_file_is_gone(twin: Callable[..., Any], job_document: Any) -> None:
+    """A replacement that fails half way leaves no job.json: neither is the end lost then, nor is the job begun anew."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, seconds=2))
+    until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    _lose(hosts)
+    again = hosts.run("Start-PatchJob", order(job_document)).agree(*VOLATILE)
+    assert (again["adopted"], again["started"], again["job"]["exists"]) == (True, False, False)
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+    _lose(hosts)
+    lost = hosts.run("Start-PatchJob", order(job_document)).agree(*VOLATILE)
+    assert (lost["adopted"], lost["started"], lost["job"]["logged"]) == (True, False, True)
+
+
+def _lose(hosts: Any) -> None:
+    for side in (hosts.engine, hosts.lab.folder):
+        (side / ROOT / "jobs" / ID / "job.json").unlink()
+
+
 def test_a_failed_job_stays_failed(twin: Callable[..., Any], job_document: Any) -> None:
     """The job's own error is in job.json, the task's result is 1, and a second start does not run it again."""
     hosts = twin()
