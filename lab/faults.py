@@ -44,6 +44,7 @@ FAULTS = {
     "task.blocked": Kind("host", "endpoint protection ends the PowerShell of a task"),
     "task.queued": Kind("host", "a task stays queued for so many seconds (unsaid: for ever)", "seconds"),
     "task.refused": Kind("host", "a task ends at once with this result", "result"),
+    "task.unstartable": Kind("host", "Windows does not start a task that was made", "message"),
     "task.start_delay": Kind("host", "the scheduler queues a task so many seconds after it was started", "seconds"),
     "vss.lost": Kind("folder", "Windows drops its snapshot while it is read"),
     "vss.stays": Kind("host", "a snapshot cannot be deleted"),

@@ -140,6 +140,12 @@ def has_begun(facts: JobFacts) -> bool:
     return not (job.state == "failed" and job.error is not None and job.error.id == "JobWithdrawn")
 
 
+def is_unbegun(facts: Mapping[str, Any]) -> bool:
+    """Whether a job that is over, by these facts of its host, was made and never begun."""
+    job = JobFacts.model_validate(facts).job
+    return job is not None and job.state == "created"
+
+
 def left_by(facts: JobFacts) -> tuple[Mapping[str, Any], ...]:
     """The processes {id, name, started} of a job's installer that may be at work although the job has ended.
 

@@ -59,6 +59,7 @@ Use-Lock -LockName 'jobs' -Work {
         }
         foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
         Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
+        Remove-JobSecret -Folder $folder
         if ($null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
         # Last, since it is what makes the job exist.
         Write-JsonFile -Path "$folder\job.json" -Value ([ordered]@{
@@ -70,8 +71,15 @@ Use-Lock -LockName 'jobs' -Work {
         $principal = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount -RunLevel Highest
         # 7, the default priority, is background CPU and I/O.
         $settings = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -Priority 4 -MultipleInstances IgnoreNew -ExecutionTimeLimit (New-TimeSpan -Seconds $deadline_seconds)
-        $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
-        Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
+        try {
+            $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
+            Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
+        }
+        catch {
+            # Nobody else would delete them.
+            Remove-JobSecret -Folder $folder
+            throw
+        }
     }
     [ordered]@{ adopted = -not $fresh; started = $fresh; job = Get-JobFact -Id $id }
 }

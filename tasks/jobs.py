@@ -18,6 +18,7 @@ from model.jobs import (
     Running,
     Succeeded,
     has_begun,
+    is_unbegun,
     job_state,
     waits_to_begin,
 )
@@ -134,7 +135,7 @@ def _start(run: Run, named: str, job: Job) -> dict[str, Any]:
 
 
 def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
-    """The facts of the job once it is over."""
+    """The facts of the job once it is over; one that begins at the last moment, instead of being withdrawn, is waited for."""
 
     def on_progress(known: dict[str, Any]) -> None:
         facts = JobFacts.model_validate(known)
@@ -147,7 +148,7 @@ def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
     until = time.monotonic() + job.deadline
     while True:
         try:
-            return run.hosts[job.host].wait_job(
+            facts = run.hosts[job.host].wait_job(
                 named,
                 deadline=until - time.monotonic(),
                 start_within=job.start_within,
@@ -155,10 +156,12 @@ def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
                 stop=run.stop,
                 every=run.poll,
             )
+            # One that its task has left unbegun has its secrets still, and whoever runs that task would begin it.
+            if not is_unbegun(facts) or _end(run, named, job, begun=False) is not False:
+                return facts
         except JobNotBegun:
             if _end(run, named, job, begun=False) is not False:
                 raise
-            # It has begun at the last moment.
         except (WaitStopped, DeadlineExceeded):
             _end(run, named, job, begun=job.may_be_cut)
             raise

@@ -31,6 +31,7 @@ from lab.scripts.snapshots import clear
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
 WAITING = ("Running", "Queued")
+NOT_STARTED = "The task is disabled."
 STAGING = rf"{ROOT}\staging"
 STAGED = ((rf"{STAGING}\packages", "[0-9a-f]{64}"), (STAGING, "sql-[0-9a-f]{16}"))
 """Where folders lie that packages are fetched or unpacked to, and what they are called."""
@@ -101,6 +102,7 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
             for file, (text, _) in texts.items():
                 write_file(host, rf"{folder}\{file}", text.encode())
             write_json(host, rf"{folder}\parameters.json", parameters["parameters"])
+            remove_secrets(host, folder)
             if secrets is not None:
                 write_file(host, rf"{folder}\secrets.bin", protect(host, secrets))
             write_json(host, rf"{folder}\job.json", _created(parameters))
@@ -114,8 +116,17 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
                 limit=parameters["deadline_seconds"],
                 description=f"EngageIP patching: {parameters['script']}",
             )
+            if (refused := host.faults.strike("task.unstartable", host.name)) is not None:
+                remove_secrets(host, folder)
+                raise ScriptFailure(refused.get("message", NOT_STARTED), "HRESULT 0x80041326,Start-ScheduledTask")
             tasks.start(TASKS + job_id)
     return {"adopted": not fresh, "started": fresh, "job": job_facts(host, job_id)}
+
+
+def remove_secrets(host: Host, folder: str) -> None:
+    """Delete the secrets of a job, also those of a call that was cut off while it wrote them."""
+    for file in host.disk.path(folder).glob("secrets.bin*"):
+        file.unlink()
 
 
 def _is_to_be_made(facts: dict[str, Any], *, again: bool) -> bool:
@@ -164,7 +175,7 @@ def _end_job(host: Host, job_id: str, state: str, error_id: str, message: str) -
         failure = ScriptFailure(message, error_id, "System.OperationCanceledException", -2146233029)
         job |= {"state": "failed", "ended": now(), "error": failure.error(job["script"], line=0)}
         write_json(host, rf"{folder}\job.json", job)
-        host.disk.path(rf"{folder}\secrets.bin").unlink(missing_ok=True)
+        remove_secrets(host, folder)
         host.event("job.stop" if error_id == "JobStopped" else "job.withdraw", id=job_id, script=job["script"])
         return True
 

@@ -18,6 +18,12 @@ function Get-JobFolder {
     "$(Get-PatchingRoot)\jobs\$Id"
 }
 
+function Remove-JobSecret {
+    <# .SYNOPSIS Deletes the secrets of a job, also those of a call that was cut off while it wrote them. #>
+    param([Parameter(Mandatory = $true)][string]$Folder)
+    foreach ($file in [IO.Directory]::GetFiles($Folder, 'secrets.bin*')) { [IO.File]::Delete($file) }
+}
+
 function Get-JobFact {
     <#
     .SYNOPSIS What is known of a job, undecided: its files, its task, its boot.

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from echo_job import ECHO, ID, POWERSHELL, ROOT, TASK, order, until
 
+from lab.faults import Fault
+
 pytestmark = [
     pytest.mark.lookalike,
     pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob"),
@@ -307,6 +309,20 @@ def test_stopping(twin: Callable[..., Any], job_document: Any, phase: str) -> No
     assert hosts.run("Stop-PatchJob", again).agree(*VOLATILE)["stopped"] is False
 
 
+def test_a_task_that_cannot_be_started_leaves_no_secret(twin: Callable[..., Any], job_document: Any) -> None:
+    """The job never begins, so nobody else would delete them; a job that is made anew finds none of an earlier start."""
+    hosts = twin()
+    hosts.state_of_engine("task-settings.json", {"unstartable": "The task is disabled."})
+    hosts.lab.faults.declare(Fault("task.unstartable", on="web01"))
+    hosts.put(f"{ROOT}/jobs/{ID}/secrets.bin.0f.new", b"sealed")
+    failed = hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
+    assert failed.agree("line", "id", "type", "hresult")["message"] == "The task is disabled."
+    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json")[0]["state"] == "created"
+    first, second = hosts.files()
+    assert first == second
+    assert not [name for name in first if "secrets" in name]
+
+
 def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document: Any) -> None:
     """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
     hosts = twin()
@@ -330,7 +346,8 @@ def test_a_withdrawn_job_never_begins(twin: Callable[..., Any], job_document: An
     hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
     hosts.wait(ID)
     _as_made(hosts)
-    hosts.put(f"{ROOT}/jobs/{ID}/secrets.bin", b"sealed")
+    for name in ("secrets.bin", "secrets.bin.0f.new"):
+        hosts.put(f"{ROOT}/jobs/{ID}/{name}", b"sealed")
     withdrawn = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
     assert (withdrawn["stopped"], withdrawn["job"]["job"]["error"]["id"]) == (True, "JobWithdrawn")
     assert "secrets.bin" not in str(hosts.files())

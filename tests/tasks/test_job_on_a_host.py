@@ -17,6 +17,7 @@ from model.packages import MsiPackage
 from model.records import UpdateRecord
 from model.reopen import LEFT_RUNNING
 from tasks import engageip_upgrade
+from tasks.jobs import JobFailed
 from tasks.packages import install_package
 from tasks.still_installing import still_installing
 
@@ -212,3 +213,21 @@ def test_nothing_begins_on_an_estate_that_opens() -> None:
     run = run_on(host)
     run.lease_lost = "taken over"
     assert still_installing(run, "web01", {}) == f"job {ID}", "another run's now"
+
+
+@pytest.mark.parametrize("ends", [known("created", task_result=0x80070569), known("created", task_result=0x41306)])
+def test_a_job_that_its_task_has_left_unbegun_is_withdrawn(ends: dict[str, Any]) -> None:
+    """Nobody else would delete its secrets, and whoever runs the task by hand would begin it."""
+    host = Host(ends)
+    with pytest.raises(JobFailed):
+        install_package(run_on(host), package(services_to_stop=()))
+    assert host.asked[-1] == "Stop-PatchJob"
+
+
+def test_one_that_begins_in_that_moment_is_waited_for() -> None:
+    """It is not withdrawn any more: its end counts."""
+    host = Host(known("created", task_result=0x41306), versions=("4.2.0",))
+    host.withdraws = False
+    waits = iter([host.ends, done()])
+    host.wait_job = lambda *_, **__: next(waits)  # type: ignore[method-assign]
+    assert install_package(run_on(host), package()).result == "installed"

@@ -1,5 +1,6 @@
 #Requires -Version 5.1
 # Settings of a task that tasks.json of the engine lacks: task-settings.json, by the task's full name.
+# {"unstartable": words} is a task scheduler that starts none.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
@@ -11,4 +12,12 @@ function Register-ScheduledTask {
     Add-Member -InputObject $state -MemberType NoteProperty -Name "$TaskPath$TaskName" -Value $told -Force
     Write-StubState -Name 'task-settings.json' -Value $state
     & (Get-Command -Name 'Register-ScheduledTask' -CommandType Cmdlet) @PSBoundParameters
+}
+
+function Start-ScheduledTask {
+    [CmdletBinding()]
+    param([string]$TaskName, [string]$TaskPath)
+    $why = Get-StubValue -State (Read-StubState -Name 'task-settings.json') -Name 'unstartable'
+    if ($null -ne $why) { throw $why }
+    & (Get-Command -Name 'Start-ScheduledTask' -CommandType Cmdlet) @PSBoundParameters
 }
