@@ -73,10 +73,12 @@ Use-Lock -LockName 'jobs' -Work {
         $settings = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -Priority 4 -MultipleInstances IgnoreNew -ExecutionTimeLimit (New-TimeSpan -Seconds $deadline_seconds)
         try {
             $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
+            # Another run may have taken over while this one waited for the lock, and wrote.
+            Assert-Fence -Fence $fence
             Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
         }
         catch {
-            # Nobody else would delete them.
+            # Nobody else would delete its secrets.
             Remove-JobSecret -Folder $folder
             throw
         }

@@ -116,11 +116,19 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
                 limit=parameters["deadline_seconds"],
                 description=f"EngageIP patching: {parameters['script']}",
             )
-            if (refused := host.faults.strike("task.unstartable", host.name)) is not None:
+            try:
+                _start_task(host, job_id, parameters["fence"])
+            except ScriptFailure:
                 remove_secrets(host, folder)
-                raise ScriptFailure(refused.get("message", NOT_STARTED), "HRESULT 0x80041326,Start-ScheduledTask")
-            tasks.start(TASKS + job_id)
+                raise
     return {"adopted": not fresh, "started": fresh, "job": job_facts(host, job_id)}
+
+
+def _start_task(host: Host, job_id: str, fence: int) -> None:
+    assert_fence(host, fence)
+    if (refused := host.faults.strike("task.unstartable", host.name)) is not None:
+        raise ScriptFailure(refused.get("message", NOT_STARTED), "HRESULT 0x80041326,Start-ScheduledTask")
+    host.parts["tasks"].start(TASKS + job_id)
 
 
 def remove_secrets(host: Host, folder: str) -> None:

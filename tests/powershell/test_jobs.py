@@ -323,6 +323,29 @@ def test_a_task_that_cannot_be_started_leaves_no_secret(twin: Callable[..., Any]
     assert not [name for name in first if "secrets" in name]
 
 
+def test_a_run_that_is_overtaken_on_the_way_starts_nothing(
+    twin: Callable[..., Any], job_document: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fence is looked at once more right before the start: the lock was waited for, and files were written."""
+    hosts = twin()
+    lease = {"fence": 3, "holder": "them", "key": "k", "released": False}
+    hosts.state_of_engine("task-settings.json", {"overtaken": lease})
+    tasks = hosts.lab.parts["tasks"]
+    register = tasks.register
+
+    def overtaken(*args: Any, **kwargs: Any) -> None:
+        register(*args, **kwargs)
+        (hosts.lab.folder / ROOT / "lease.json").write_text(json.dumps(lease))
+
+    monkeypatch.setattr(tasks, "register", overtaken)
+    refused = hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
+    assert refused.agree("line")["id"] == "FenceTooLow"
+    assert [state[TASK + ID]["result"] for state in hosts.json("tasks.json")] == [267011, 267011]
+    first, second = hosts.files()
+    assert first == second
+    assert "secrets.bin" not in str(first)
+
+
 def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document: Any) -> None:
     """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
     hosts = twin()
