@@ -44,6 +44,7 @@ FAULTS = {
     "task.blocked": Kind("host", "endpoint protection ends the PowerShell of a task"),
     "task.queued": Kind("host", "a task stays queued for so many seconds (unsaid: for ever)", "seconds"),
     "task.refused": Kind("host", "a task ends at once with this result", "result"),
+    "task.unstartable": Kind("host", "Windows does not start a task that was made", "message"),
     "task.start_delay": Kind("host", "the scheduler queues a task so many seconds after it was started", "seconds"),
     "vss.lost": Kind("folder", "Windows drops its snapshot while it is read"),
     "vss.stays": Kind("host", "a snapshot cannot be deleted"),
@@ -104,11 +105,19 @@ FAULTS = {
         "installs",
     ),
     "package.flip_byte": Kind("package", "the file on the host is another one"),
-    "package.forks": Kind("package", "its installer ends before its child, which has so many seconds to go", "seconds"),
+    "package.forks": Kind(
+        "package",
+        "its installer ends before its child, which has so many seconds to go, and may go unseen",
+        "seconds",
+        "watched",
+    ),
     "package.hangs": Kind(
         "package", "its installer does not end (or so many seconds later, or nobody sees it)", "seconds", "watched"
     ),
     "package.lies": Kind("package", "its installer says 0 and brings nothing"),
+    "package.orphaned": Kind(
+        "package", "its job is ended under its installer, which has so many seconds to go (unsaid: for ever)", "seconds"
+    ),
     "package.signer": Kind("package", "the file has this signer, or none", "signer"),
     "update.busy": Kind("host", "another installation runs"),
     "update.fail": Kind("update or KB", "its installation fails", "hresult"),

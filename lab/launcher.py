@@ -10,6 +10,7 @@ from typing import Any
 from lab.disk import DiskFull
 from lab.host import Host
 from lab.scripts import JOB_FOLDER, JOBS, Job, JobCut, ScriptFailure
+from lab.scripts.jobs import remove_secrets
 from lab.scripts.library import initialize_boot_id, now, read_json, unprotect, write_json
 from lab.scripts.policies import FULL, language
 from lab.shell import bind
@@ -91,12 +92,15 @@ def launch(host: Host, folder: str, stop: threading.Event, *, repeats: bool = Fa
         log.add("succeeded", end=True)
         code = 0
     except ScriptFailure as failure:
-        job |= {"error": log.failed(failure, job["script"]), "state": "failed"}
+        # Without full language the launcher has no methods to write its log with.
+        mute = failure.id == "LanguageMode"
+        error = failure.error(job["script"]) if mute else log.failed(failure, job["script"])
+        job |= {"error": error, "state": "failed"}
     except DiskFull as full:
         no_room = ScriptFailure(str(full.strerror), "IOException", "System.IO.IOException", -2147024784)
         job |= {"error": log.failed(no_room, job["script"]), "state": "failed"}
     finally:
-        secrets_file.unlink(missing_ok=True)
+        remove_secrets(host, folder)
     save("job.json", job | {"ended": now()})
     host.event("job.end", effect=effect, id=job["id"], script=job["script"], state=job["state"])
     return code

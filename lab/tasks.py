@@ -20,13 +20,15 @@ from typing import Any
 
 from lab.host import Host
 from lab.launcher import launch
-from lab.scripts import JobCut
+from lab.scripts import JobCut, JobKilled
 from lab.scripts.policies import runs_scripts
 
 RUNNING, NEVER_RAN, ENDED, QUEUED = 267009, 267011, 267014, 267045
 START_DELAY = 0.5
 """Seconds of lab time between Start-ScheduledTask and the task's first act."""
 NO_BATCH_LOGON = 0x80070569
+KILLED = 0xC000013A
+"""What a process ends with that somebody else has ended."""
 FOREVER = 1e9
 
 
@@ -196,7 +198,10 @@ def _execute(host: Host, argument: str, stop: threading.Event) -> int:
     launcher = re.search(r'-File "(.+)\\launcher\.ps1" -Folder "\1"( -Repeats)?$', argument)
     if launcher is None or not host.disk.path(rf"{launcher[1]}\launcher.ps1").exists():
         return -196608  # powershell.exe: the file of -File does not exist
-    return launch(host, launcher[1], stop, repeats=launcher[2] is not None)
+    try:
+        return launch(host, launcher[1], stop, repeats=launcher[2] is not None)
+    except JobKilled:
+        return KILLED
 
 
 def seconds(limit: str) -> float:

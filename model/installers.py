@@ -80,6 +80,11 @@ class Ran:
     log: str | None = None
     log_errors: tuple[str, ...] = ()
 
+    @property
+    def open(self) -> bool:
+        """Whether nobody has seen it end: what is there now may not be all of it, whatever version is told."""
+        return self.code is None and (bool(self.running) or self.trouble is not None)
+
     @classmethod
     def of(cls, answer: Mapping[str, Any], found: str | None) -> Ran:
         """From the answer of Install-Package."""
@@ -104,9 +109,12 @@ def judged_package(package: FileBorne, ran: Ran) -> Judgement:
     """What became of a package that was run.
 
     The version decides. Before a restart that the installer asked for, a version that is not there yet proves nothing:
-    it is asked for again afterwards, unless a part of it still runs. What is not for its host, and says so, is no failure.
-    Where its job was cut off, also by a restart that nobody asked for, there is to be one that is waited for.
+    it is asked for again afterwards, unless a part of it still runs. Nor does it prove anything before its installer has
+    ended. What is not for its host, and says so, is no failure. Where its job was cut off, also by a restart that nobody
+    asked for, there is to be one that is waited for.
     """
+    if ran.open:
+        return Judgement("unknown", restart=False, remark=f"{_said(ran, None)}, and {state(package, ran.found)}")
     meaning = None if ran.code is None else package_meaning(package, ran.code)
     asks = meaning is not None and meaning.do in {"done-reboot", "done-rebooting"}
     rebooting = meaning is not None and meaning.do == "done-rebooting"
@@ -190,7 +198,9 @@ def proof_name(package: FileBorne) -> str:
 
 
 def state(package: FileBorne, found: str | None) -> str:
-    """What is there instead of what should be."""
+    """What is there, or is instead of what should be."""
     if isinstance(package, MsuPackage):
-        return f"{package.kb} is not among the installed updates"
+        return f"{package.kb} is {'' if is_there(package, found) else 'not '}among the installed updates"
+    if is_there(package, found):
+        return f"version {found} is there"
     return f"{'no version is' if found is None else f'version {found} is'} there instead of {wanted_of(package)}"

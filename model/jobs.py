@@ -6,6 +6,7 @@ The script reads the task before the files, so of the two the task is the older 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,13 +59,22 @@ class JobProgress(Answer):
     at: AwareDatetime | None = None
 
 
+class JobInstaller(Answer):
+    """A job's ``installer.json``: the processes {id, name, started} of the installer that it has started, as seen last."""
+
+    processes: tuple[Mapping[str, Any], ...] = ()
+
+
 class JobFacts(Answer):
     """One entry of Get-PatchJob's answer; ``boot_id`` is that of the boot that answers, None where it has none yet."""
 
     id: str
     exists: bool
+    logged: bool = False
+    """Whether it has a log, which its launcher begins with its work."""
     job: JobFile | None = None
     progress: JobProgress | None = None
+    installer: JobInstaller | None = None
     task_state: str | None = None
     task_result: int | None = None
     boot_id: str | None = None
@@ -119,6 +129,37 @@ class Lost:
 JobState = NotStarted | Queued | Running | Succeeded | Failed | Interrupted | Lost
 
 
+def has_begun(facts: JobFacts) -> bool:
+    """Whether anything of a job has run, or its task runs or is queued: then Start-PatchJob adopts it.
+
+    Whatever else was given to its host (its start was cut off, its task refused, it was withdrawn) is made anew.
+    """
+    job = facts.job
+    if job is None or job.state == "created":
+        return facts.task_state in _ALIVE or (job is None and facts.logged)
+    return not (job.state == "failed" and job.error is not None and job.error.id == "JobWithdrawn")
+
+
+def is_unbegun(facts: Mapping[str, Any]) -> bool:
+    """Whether a job that is over, by these facts of its host, was made and never begun."""
+    job = JobFacts.model_validate(facts).job
+    return job is not None and job.state == "created"
+
+
+def left_by(facts: JobFacts) -> tuple[Mapping[str, Any], ...]:
+    """The processes {id, name, started} of a job's installer that may be at work although the job has ended.
+
+    Where it has ended under them, or at its deadline; what it has watched to its end has left nothing.
+    """
+    match job_state(facts):
+        case Lost() | Failed():
+            return facts.installer.processes if facts.installer else ()
+        case Succeeded({"exit_code": None, "running": [*processes]}):
+            return tuple(processes)
+        case _:
+            return ()
+
+
 SAFE_TO_STOP = frozenset(
     {
         "Find-UpdateFile",
@@ -156,7 +197,9 @@ def job_state(facts: JobFacts) -> JobState:
     """The state of a job as its host tells it."""
     job = facts.job
     if not facts.exists or job is None:
-        return Queued() if facts.task_state in _ALIVE else NotStarted()
+        if facts.task_state in _ALIVE:
+            return Queued()
+        return Lost(f"{facts.id}: it has begun, and its job.json is gone") if facts.logged else NotStarted()
     if job.state == "succeeded":
         return Succeeded(job.result)
     if job.state == "failed":

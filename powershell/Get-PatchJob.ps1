@@ -3,7 +3,8 @@
 .SYNOPSIS
 What is known of jobs on this host; what it means is decided elsewhere.
 .DESCRIPTION
-Answers {boot_id, jobs [{id, exists, job (job.json), progress (progress.json), task_state, task_result, boot_id}]}, for
+Answers {boot_id, jobs [{id, exists, logged (whether it has a log: it has begun once), job (job.json), progress (progress.json), installer (installer.json: {processes [{id,
+name, started}]}, as Install-Package saw them last), task_state, task_result, boot_id}]}, for
 the ids asked for, or for every job of the host (by name) when 'ids' is left out. task_state is Ready, Running, Queued,
 Disabled or null (no such task); task_result is LastTaskResult: 267009 runs, 267011 has never run, 267014 was ended,
 267045 queued. A job whose own boot is not boot_id was cut by a reboot unless it had ended.

@@ -25,7 +25,7 @@ if ($ExecutionContext.SessionState.LanguageMode -ne 'FullLanguage') {
     $job.ended = "$((Get-Date).ToUniversalTime().ToString('s'))Z"
     $job.error = @{ type = 'LanguageMode'; message = "PowerShell runs in $($ExecutionContext.SessionState.LanguageMode) here, and needs FullLanguage. Nothing was run."; hresult = 0; script = $job.script; line = 0; id = 'LanguageMode' }
     Set-Content -LiteralPath "$Folder\job.json" -Value (ConvertTo-Json -InputObject $job -Depth 12 -Compress) -Encoding UTF8
-    if (Test-Path -LiteralPath "$Folder\secrets.bin") { Remove-Item -LiteralPath "$Folder\secrets.bin" -Force }
+    Remove-Item -Path "$Folder\secrets.bin*" -Force
     exit 1
 }
 $utf8 = New-Object Text.UTF8Encoding($false)
@@ -41,7 +41,11 @@ function Save-Job {
     }
     finally { $stream.Dispose() }
     for ($try = 1; ; $try++) {
-        try { return [IO.File]::Replace($fresh, "$Folder\job.json", [NullString]::Value) }
+        try {
+            # A Replace that failed half way (1176) has left none in its place.
+            if ([IO.File]::Exists("$Folder\job.json")) { return [IO.File]::Replace($fresh, "$Folder\job.json", [NullString]::Value) }
+            return [IO.File]::Move($fresh, "$Folder\job.json")
+        }
         catch {
             # A reader has it open for a moment.
             if ($try -ge 100) { throw }
@@ -141,7 +145,7 @@ catch {
     Write-JobLog -End -Text "failed: $message ($($job.error.id))$trace"
 }
 finally {
-    if ([IO.File]::Exists($secretsFile)) { [IO.File]::Delete($secretsFile) }
+    foreach ($file in [IO.Directory]::GetFiles($Folder, 'secrets.bin*')) { [IO.File]::Delete($file) }
 }
 $job.ended = Get-Stamp
 Save-Job

@@ -48,14 +48,18 @@ if ($null -ne $secrets -and $secrets -isnot [hashtable]) {
 Use-Lock -LockName 'jobs' -Work {
     Initialize-FolderBelow -Path $folder
     $facts = Get-JobFact -Id $id
-    $begun = $facts.exists -and $facts.job.state -ne 'created'
-    $undone = $begun -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
+    # The launcher begins the log with the work: where job.json is gone since, nobody knows how far that went.
+    $begun = if ($facts.exists) { $facts.job.state -ne 'created' } else { $facts.logged }
+    $undone = $facts.exists -and $facts.job.state -eq 'failed' -and $null -ne $facts.job.error -and $facts.job.error.id -in @('JobStopped', 'JobWithdrawn')
     $idle = $facts.task_state -notin @('Running', 'Queued')
-    $fresh = -not $facts.exists -or ($idle -and (-not $begun -or $undone -or $again))
+    $fresh = $idle -and (-not $begun -or $undone -or $again)
     if ($fresh) {
-        if ([IO.File]::Exists("$folder\progress.json")) { [IO.File]::Delete("$folder\progress.json") }
+        foreach ($told in @('progress.json', 'installer.json')) {
+            if ([IO.File]::Exists("$folder\$told")) { [IO.File]::Delete("$folder\$told") }
+        }
         foreach ($file in $texts.Keys) { Write-File -Path "$folder\$file" -Bytes $utf8.GetBytes($texts[$file]) }
         Write-JsonFile -Path "$folder\parameters.json" -Value $parameters
+        Remove-JobSecret -Folder $folder
         if ($null -ne $secrets) { Write-File -Path "$folder\secrets.bin" -Bytes (Protect-Secret -Secrets $secrets) }
         # Last, since it is what makes the job exist.
         Write-JsonFile -Path "$folder\job.json" -Value ([ordered]@{
@@ -67,8 +71,17 @@ Use-Lock -LockName 'jobs' -Work {
         $principal = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount -RunLevel Highest
         # 7, the default priority, is background CPU and I/O.
         $settings = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -Priority 4 -MultipleInstances IgnoreNew -ExecutionTimeLimit (New-TimeSpan -Seconds $deadline_seconds)
-        $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
-        Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
+        try {
+            $null = Register-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id -Action $action -Principal $principal -Settings $settings -Description "EngageIP patching: $script" -Force
+            # Another run may have taken over while this one waited for the lock, and wrote.
+            Assert-Fence -Fence $fence
+            Start-ScheduledTask -TaskPath '\EngageIPPatching\' -TaskName $id
+        }
+        catch {
+            # Nobody else would delete its secrets.
+            Remove-JobSecret -Folder $folder
+            throw
+        }
     }
     [ordered]@{ adopted = -not $fresh; started = $fresh; job = Get-JobFact -Id $id }
 }

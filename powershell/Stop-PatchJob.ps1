@@ -28,7 +28,7 @@ function Set-JobEnd {
         $job.ended = Get-IsoNow
         $job.error = [ordered]@{ type = 'System.OperationCanceledException'; message = $Message; hresult = -2146233029; script = $job.script; line = 0; id = $ErrorId }
         Write-JsonFile -Path "$folder\job.json" -Value $job
-        if ([IO.File]::Exists("$folder\secrets.bin")) { [IO.File]::Delete("$folder\secrets.bin") }
+        Remove-JobSecret -Folder $folder
         $true
     }
 }

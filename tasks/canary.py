@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from blocks.s3_errors import ObjectDiffers, ObjectMissing, StoreAccessDenied, StoreError
-from blocks.winrm.errors import JobNotBegun
+from blocks.winrm.errors import HostError, JobNotBegun
 from blocks.winrm.scripts import library, script_text, sha256
 from model.canary import GUARDS, SCRIPT, Policies, Shipped, canary_id, not_run, probe_name, probed, problems, stale
 from model.estate import S3Store
-from model.jobs import JobFacts, Succeeded, job_state
+from model.jobs import JobFacts, Succeeded, is_unbegun, job_state
 from model.lease import lease_of
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
@@ -124,6 +125,11 @@ def _run(run: Run, host: str, fence: int, parameters: dict[str, Any], secrets: d
     except JobNotBegun:
         facts = run.hosts[host].job([name])[0]
         run.hosts[host].stop_job(name, fence=fence, begun=True)
+    else:
+        if is_unbegun(facts):
+            # Its secrets go with it; what has kept it is told in any case.
+            with suppress(HostError):
+                run.hosts[host].stop_job(name, fence=fence, begun=False)
     return JobFacts.model_validate(facts)
 
 

@@ -188,16 +188,10 @@ def _run_script(run: Run, package: EngageIPUpgrade) -> str | None:
     begun = is_begun(run, packages.ROUND, job)
     if not begun and reached(_schema_version(run, schema.on, schema.database, schema.sql), package.schema_wanted):
         return None
-    if not begun:
-        login = run.credentials[run.estate.sql[schema.on].credentials]
-        secrets = {
-            "username": login.username,
-            "password": login.password,
-            **packages.source_secrets(run, schema.script),
-        }
-        job = replace(job, secrets=secrets)
+    login = run.credentials[run.estate.sql[schema.on].credentials]
+    secrets = {"username": login.username, "password": login.password, **packages.source_secrets(run, schema.script)}
     try:
-        answer = run_job(run, packages.ROUND, job)
+        answer = run_job(run, packages.ROUND, replace(job, secrets=secrets))
     except JobFailed as failed:
         return failed.message
     except OutcomeUnknown as unknown:

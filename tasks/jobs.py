@@ -18,6 +18,8 @@ from model.jobs import (
     NotStarted,
     Running,
     Succeeded,
+    has_begun,
+    is_unbegun,
     job_state,
     waits_to_begin,
 )
@@ -72,15 +74,20 @@ def identity(run: Run, number: int, job: Job) -> str:
     return job_id(run.key, number, job.step, f"{job.host}-{job.subject}")
 
 
+def facts_of(run: Run, number: int, job: Job) -> JobFacts:
+    """What the host of the job knows of it."""
+    return JobFacts.model_validate(run.hosts[job.host].job([identity(run, number, job)])[0])
+
+
 def is_begun(run: Run, number: int, job: Job) -> bool:
-    """Whether a run of this key has given the job to its host before."""
-    return bool(run.hosts[job.host].job([identity(run, number, job)])[0]["exists"])
+    """Whether a run of this key has begun the job on its host before; what has not begun is made anew."""
+    return has_begun(facts_of(run, number, job))
 
 
 def is_over(run: Run, number: int, job: Job) -> bool:
-    """Whether the job was given to its host before, and has come to its end, whichever."""
-    facts = JobFacts.model_validate(run.hosts[job.host].job([identity(run, number, job)])[0])
-    return isinstance(job_state(facts), Succeeded | Failed | Interrupted | Lost)
+    """Whether the job has begun on its host before, and has come to its end, whichever."""
+    facts = facts_of(run, number, job)
+    return has_begun(facts) and isinstance(job_state(facts), Succeeded | Failed | Interrupted | Lost)
 
 
 @dataclass(frozen=True)
@@ -102,17 +109,8 @@ def end_of(run: Run, number: int, job: Job) -> Ended:
     Raises JobFailed, OutcomeUnknown, or the HostError that no time mends. A job that nobody waits for any more is
     withdrawn where it has not begun, and ended where it may be cut.
     """
-    host = run.hosts[job.host]
     named = identity(run, number, job)
-    started = host.start_job(
-        named,
-        job.script,
-        job.parameters,
-        secrets=job.secrets,
-        deadline_seconds=job.limit,
-        fence=run.fence,
-        stop=run.stop,
-    )
+    started = _start(run, named, job)
     if started.get("adopted"):
         tell(job.step, f"{job.host} {job.subject}", "found begun by an earlier run, adopted")
     facts = JobFacts.model_validate(_await(run, named, job))
@@ -133,8 +131,26 @@ def end_of(run: Run, number: int, job: Job) -> Ended:
             raise OutcomeUnknown(job, f"the host says {type(state).__name__}")
 
 
+def _start(run: Run, named: str, job: Job) -> dict[str, Any]:
+    """What its host says of the start. Where nobody hears that, the task may have been started all the same."""
+    try:
+        return run.hosts[job.host].start_job(
+            named,
+            job.script,
+            job.parameters,
+            secrets=job.secrets,
+            deadline_seconds=job.limit,
+            fence=run.fence,
+            stop=run.stop,
+        )
+    except HostError as error:
+        if error.outcome_unknown or isinstance(error, WaitStopped | DeadlineExceeded):
+            _end(run, named, job, begun=job.may_be_cut)
+        raise
+
+
 def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
-    """The facts of the job once it is over."""
+    """The facts of the job once it is over; one that begins at the last moment, instead of being withdrawn, is waited for."""
 
     def on_progress(known: dict[str, Any]) -> None:
         facts = JobFacts.model_validate(known)
@@ -147,7 +163,7 @@ def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
     until = time.monotonic() + job.deadline
     while True:
         try:
-            return run.hosts[job.host].wait_job(
+            facts = run.hosts[job.host].wait_job(
                 named,
                 deadline=until - time.monotonic(),
                 start_within=job.start_within,
@@ -155,10 +171,12 @@ def _await(run: Run, named: str, job: Job) -> dict[str, Any]:
                 stop=run.stop,
                 every=run.poll,
             )
+            # One that its task has left unbegun has its secrets still, and whoever runs that task would begin it.
+            if not is_unbegun(facts) or _end(run, named, job, begun=False) is not False:
+                return facts
         except JobNotBegun:
             if _end(run, named, job, begun=False) is not False:
                 raise
-            # It has begun at the last moment.
         except (WaitStopped, DeadlineExceeded):
             _end(run, named, job, begun=job.may_be_cut)
             raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from blocks.s3_store import S3BackupStore
 from blocks.winrm.errors import DeadlineExceeded, HostError, JobNotBegun
@@ -21,15 +22,16 @@ from model.installers import (
     judged_package,
     proof,
 )
+from model.jobs import left_by
 from model.outcome import Stopped
 from model.packages import FileBorne, MsuPackage, SchemaScript, probe_of
 from model.records import UpdateRecord
 from model.reopen import INSTALLING, left_running_section
 from model.wanted import MssqlPatch
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, identity, is_begun, is_over, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, facts_of, identity, is_begun, is_over, run_job
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.still_installing import must_not_meet_another
+from tasks.still_installing import must_not_meet_another, still_at_work
 
 ROUND = 1
 """A package goes in once; the number is part of its job's id, which a later start of the same run finds again."""
@@ -86,14 +88,14 @@ def run_package(run: Run, package: FileBorne) -> Ran:
     Raises JobFailed where it was not run at all: not found, not what was approved, not signed by its publisher; Stopped
     where nobody knows what became of it; DeadlineExceeded where its job has not ended.
     """
-    job = package_job(package)
-    if not is_begun(run, ROUND, job):
-        job = replace(job, secrets=source_secrets(run, package))
+    # What was begun before has had its own; whether it was may be known too late.
+    job = replace(package_job(package), secrets=source_secrets(run, package))
     try:
         answer = run_job(run, ROUND, job)
     except OutcomeUnknown as unknown:
         tell("install", package.on, f"{unknown}; its version will tell")
-        return Ran(None, _version_when_back(run, package))
+        left, found = _when_back(run, package, job)
+        return Ran(None, found, left, unknown.message if left else None)
     try:
         found = version_of(run, package)
     except HostError:
@@ -102,12 +104,17 @@ def run_package(run: Run, package: FileBorne) -> Ran:
     return Ran.of(answer, found)
 
 
-def _version_when_back(run: Run, package: FileBorne) -> str | None:
-    """The installed version, once a host that was cut off answers again; Stopped where it does not, for nobody knows then."""
+def _when_back(run: Run, package: FileBorne, job: Job) -> tuple[tuple[Mapping[str, Any], ...], str | None]:
+    """What of a package's installer still runs, and the installed version, once a host that was cut off answers again.
+
+    The installer outlives a job that ends under it in the same boot. Raises Stopped where the host does not answer, for
+    nobody knows then.
+    """
     deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
     while True:
         try:
-            return version_of(run, package)
+            left = tuple(still_at_work(run, package.on, left_by(facts_of(run, ROUND, job))))
+            return left, version_of(run, package)
         except HostError as error:
             trouble = error
         if not trouble.retryable or time.monotonic() > deadline or run.pause(run.stop):
@@ -170,8 +177,8 @@ def carry_out(run: Run, package: FileBorne, started: datetime) -> Judgement:
                 write(run, package, started, Judgement("unknown", restart=False, remark=why))
                 raise Stopped.because("install", _left_alone(run, package, why)) from None
             judged = judged_package(package, ran)
-            # What still runs with the version there is no installer any more: many start their program at their end.
-            if ran.running and judged.result == "failed":
+            # What still runs once the installer has ended, with the version there: many start their program at their end.
+            if ran.open or (ran.running and judged.result == "failed"):
                 write(run, package, started, judged)
                 raise _leave_running(run, package, ran, judged.remark or "")
     except JobFailed as failed:

@@ -101,5 +101,9 @@ class JobCut(Exception):  # noqa: N818 - an end, not an error
     """The job was ended from outside (a boot, a stop, its time limit): it writes nothing any more."""
 
 
+class JobKilled(Exception):  # noqa: N818 - an end, not an error
+    """The PowerShell of the job is ended under it, and its task with it: it writes nothing any more."""
+
+
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

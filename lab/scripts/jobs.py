@@ -31,6 +31,7 @@ from lab.scripts.snapshots import clear
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TASKS = "\\EngageIPPatching\\"
 WAITING = ("Running", "Queued")
+NOT_STARTED = "The task is disabled."
 STAGING = rf"{ROOT}\staging"
 STAGED = ((rf"{STAGING}\packages", "[0-9a-f]{64}"), (STAGING, "sql-[0-9a-f]{16}"))
 """Where folders lie that packages are fetched or unpacked to, and what they are called."""
@@ -53,8 +54,10 @@ def job_facts(host: Host, job_id: str) -> dict[str, Any]:
     return {
         "id": job_id,
         "exists": job is not None,
+        "logged": host.disk.path(rf"{folder}\job.log").exists(),
         "job": job,
         "progress": read_json(host, rf"{folder}\progress.json"),
+        "installer": read_json(host, rf"{folder}\installer.json"),
         "task_state": state,
         "task_result": result,
         "boot_id": boot_id(host),
@@ -94,10 +97,12 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
         facts = job_facts(host, job_id)
         fresh = _is_to_be_made(facts, again=parameters.get("again", False))
         if fresh:
-            host.disk.path(rf"{folder}\progress.json").unlink(missing_ok=True)
+            for told in ("progress.json", "installer.json"):
+                host.disk.path(rf"{folder}\{told}").unlink(missing_ok=True)
             for file, (text, _) in texts.items():
                 write_file(host, rf"{folder}\{file}", text.encode())
             write_json(host, rf"{folder}\parameters.json", parameters["parameters"])
+            remove_secrets(host, folder)
             if secrets is not None:
                 write_file(host, rf"{folder}\secrets.bin", protect(host, secrets))
             write_json(host, rf"{folder}\job.json", _created(parameters))
@@ -111,17 +116,37 @@ def start_patch_job(host: Host, parameters: dict[str, Any]) -> dict[str, Any]:
                 limit=parameters["deadline_seconds"],
                 description=f"EngageIP patching: {parameters['script']}",
             )
-            tasks.start(TASKS + job_id)
+            try:
+                _start_task(host, job_id, parameters["fence"])
+            except ScriptFailure:
+                remove_secrets(host, folder)
+                raise
     return {"adopted": not fresh, "started": fresh, "job": job_facts(host, job_id)}
+
+
+def _start_task(host: Host, job_id: str, fence: int) -> None:
+    assert_fence(host, fence)
+    if (refused := host.faults.strike("task.unstartable", host.name)) is not None:
+        raise ScriptFailure(refused.get("message", NOT_STARTED), "HRESULT 0x80041326,Start-ScheduledTask")
+    host.parts["tasks"].start(TASKS + job_id)
+
+
+def remove_secrets(host: Host, folder: str) -> None:
+    """Delete the secrets of a job, also those of a call that was cut off while it wrote them."""
+    for file in host.disk.path(folder).glob("secrets.bin*"):
+        file.unlink()
 
 
 def _is_to_be_made(facts: dict[str, Any], *, again: bool) -> bool:
     """Whether the job is made, or made anew: nothing has begun it, it was stopped, or has ended and is asked for again."""
-    if not facts["exists"]:
-        return True
     job = facts["job"]
-    undone = job["state"] == "failed" and (job["error"] or {}).get("id") in ("JobStopped", "JobWithdrawn")
-    return facts["task_state"] not in WAITING and (job["state"] == "created" or undone or again)
+    begun = facts["logged"] if job is None else job["state"] != "created"
+    undone = (
+        job is not None
+        and job["state"] == "failed"
+        and (job["error"] or {}).get("id") in ("JobStopped", "JobWithdrawn")
+    )
+    return facts["task_state"] not in WAITING and (not begun or undone or again)
 
 
 def _created(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +183,7 @@ def _end_job(host: Host, job_id: str, state: str, error_id: str, message: str) -
         failure = ScriptFailure(message, error_id, "System.OperationCanceledException", -2146233029)
         job |= {"state": "failed", "ended": now(), "error": failure.error(job["script"], line=0)}
         write_json(host, rf"{folder}\job.json", job)
-        host.disk.path(rf"{folder}\secrets.bin").unlink(missing_ok=True)
+        remove_secrets(host, folder)
         host.event("job.stop" if error_id == "JobStopped" else "job.withdraw", id=job_id, script=job["script"])
         return True
 

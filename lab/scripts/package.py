@@ -8,10 +8,11 @@ A package is a file whose last line is JSON (behind ``# `` in a script)::
 An installer that answers 1641 has asked for a restart of the host itself. One whose files are ``in_use`` by pools that run fails with 1603, as one does that finds them locked.
 
 Faults, on the package's name, its product, or the host (the last two also on the file's name): ``package.exit_code`` (``codes``, one after the other;
-``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer),
+``installs``: true, it goes in all the same), ``package.forks`` (the parent exits, its child works ``seconds`` longer; ``watched``: false, its job loses sight of it then),
 ``package.hangs`` (``seconds``: so long after its deadline it has done its work; without them it never ends. ``watched``:
-false, its job loses sight of it at once), ``package.lies`` (it says that all is well, and installs nothing), ``package.flip_byte`` (on its way to
-the host), ``package.signer`` (``signer``: another subject, null for none).
+false, its job loses sight of it at once), ``package.orphaned`` (the PowerShell of its job is ended, and it goes on for ``seconds``, or for
+ever), ``package.lies`` (it says that all is well, and installs nothing), ``package.flip_byte`` (on its way to the host),
+``package.signer`` (``signer``: another subject, null for none).
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import json
 import re
 import ssl
 import threading
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from lab.host import Host
 from lab.power import power
-from lab.scripts import JOB_FOLDER, JobCut, ScriptFailure, job, script
-from lab.scripts.library import ROOT, initialize_folder, machine_value, set_value
+from lab.scripts import JOB_FOLDER, JobCut, JobKilled, ScriptFailure, job, script
+from lab.scripts.library import ROOT, initialize_folder, machine_value, set_value, write_json
 from lab.scripts.processes import end_process, leave_process
 from lab.scripts.sql import invoke_sql_batches
 from lab.scripts.transfer import SECONDS_AT_LEAST, Progress, connection_status, digest, open_share, strike
@@ -276,16 +278,29 @@ class _Installer:
         """Its exit code, and what still runs when so many seconds have passed; Unwatched where nobody sees it end."""
         about = {"product": self.installs.get("product", self.name), "version": self.installs.get("version")}
         self.host.event("package.start", **about)
+        left = leave_process(self.host, self.program)
+        self._note(left)
         hangs = strike(self.host, "package.hangs", *self._subjects)
         if hangs is not None:
-            left = leave_process(self.host, self.program)
             if hangs.get("watched", True):
                 self._spend(seconds, stop)
-            if "seconds" in hangs:
-                threading.Thread(target=self._end, args=(left, float(hangs["seconds"]), about), daemon=True).start()
+            self._go_on(left, hangs, about)
             if not hangs.get("watched", True):
                 raise _Unwatched(left)
             return None, [left]
+        orphaned = strike(self.host, "package.orphaned", *self._subjects)
+        if orphaned is not None:
+            self._go_on(left, orphaned, about)
+            raise JobKilled
+        try:
+            return self._work(left, seconds, stop, about)
+        finally:
+            end_process(self.host, left)
+
+    def _work(
+        self, own: dict[str, Any], seconds: float, stop: threading.Event, about: dict[str, Any]
+    ) -> tuple[int | None, list[dict[str, Any]]]:
+        """What it does where nothing is in its way."""
         struck = strike(self.host, "package.exit_code", *self._subjects) or {}
         codes = struck.get("codes") or []
         code = int(codes.pop(0)) if codes else self._natural()
@@ -298,15 +313,35 @@ class _Installer:
         forks = strike(self.host, "package.forks", *self._subjects)
         if forks is not None:
             child = float(forks.get("seconds", 30))
+            end_process(self.host, own)
+            own = leave_process(self.host, CHILD)
+            self._note(own)
+            if not forks.get("watched", True):
+                self._go_on(own, {"seconds": child}, about)
+                raise _Unwatched(own)
             self._spend(min(child, seconds), stop)
             if child > seconds:
-                return code, [leave_process(self.host, CHILD)]
+                return code, [own]
+            end_process(self.host, own)
         if works:
             write_product(self.host, self.installs)
             self.host.event("package.install", **about, exit_code=code)
+        self._note()
         if code == RESTARTS_ITSELF:
             power(self.host).shutdown_exe(["/r", "/t", "5"])
         return code, []
+
+    def _note(self, *running: dict[str, Any]) -> None:
+        """Note in the job's folder what of it runs."""
+        folder = JOB_FOLDER.get()
+        if folder is not None:
+            with suppress(ScriptFailure):  # a full disk: it is watched all the same
+                write_json(self.host, rf"{folder}\installer.json", {"processes": list(running)})
+
+    def _go_on(self, left: dict[str, Any], fault: dict[str, Any], about: dict[str, Any]) -> None:
+        """Have it come to its end after so many seconds, where the fault has any."""
+        if "seconds" in fault:
+            threading.Thread(target=self._end, args=(left, float(fault["seconds"]), about), daemon=True).start()
 
     def _end(self, left: dict[str, Any], seconds: float, about: dict[str, Any]) -> None:
         """What goes on when nobody waits any more: it does its work after all, unless its host was restarted."""
@@ -342,6 +377,7 @@ def install_package(
     staged = receive(host, parameters, secrets)
     running: list[dict[str, Any]] = []
     trouble: str | None = None
+    killed = False
     try:
         data, signer = checked(host, staged, parameters)
         before = versions(host, probe)
@@ -373,8 +409,11 @@ def install_package(
             if host.clock.sleep(pause, stop):
                 raise JobCut
             spent += pause
+    except JobKilled:
+        killed = True
+        raise
     finally:
-        if not running:
+        if not running and not killed:
             host.disk.path(staged).unlink(missing_ok=True)
     text = host.disk.path(log).read_bytes().decode("utf-16") if log and host.disk.path(log).is_file() else None
     progress(100, f"{name} ended with {'' if code is None else code}")

@@ -64,7 +64,7 @@ if ($kind -in @('msi', 'msp')) {
 }
 $watch = [Diagnostics.Stopwatch]::StartNew()
 $tries = @()
-$running = @()
+$sight = @{ running = @() }
 $code = $null
 $trouble = $null
 $checked = $null
@@ -87,7 +87,10 @@ try {
         try {
             # Without its handle in hand an ended process has no exit code.
             $null = $process.Handle
-            $running = @(Wait-ProcessTree -Process $process -Since $since -Watch $watch -Seconds $deadline_seconds -Message $message)
+            $sight.running = @([ordered]@{ id = [long]$process.Id; name = [IO.Path]::GetFileNameWithoutExtension($command.file); started = ConvertTo-IsoDate -Date $process.StartTime })
+            # First of all: this job may be ended under it.
+            Save-Installer -Running $sight.running
+            Wait-ProcessTree -Process $process -Sight $sight -Since $since -Watch $watch -Seconds $deadline_seconds -Message $message
             if ($process.HasExited) { $code = [int]$process.ExitCode }
             $tries += [ordered]@{ code = $code; seconds = [int]($watch.Elapsed.TotalSeconds - $begun) }
             if ($code -notin $wait_codes -or $watch.Elapsed.TotalSeconds + $wait_seconds -ge $deadline_seconds) { break }
@@ -95,7 +98,6 @@ try {
         }
         catch {
             $trouble = $_.Exception.GetBaseException().Message
-            if (-not $process.HasExited) { $running = @([ordered]@{ id = [long]$process.Id; name = [string]$process.ProcessName; started = ConvertTo-IsoDate -Date $process.StartTime }) }
             break
         }
         Start-Sleep -Seconds $wait_seconds
@@ -104,7 +106,7 @@ try {
 finally {
     if ($null -ne $checked) { $checked.stream.Dispose() }
     # Windows Installer keeps what it needs of it; what still runs, or may run, may need all of it.
-    if ($running.Count -eq 0 -and $null -eq $trouble) {
+    if ($sight.running.Count -eq 0 -and $null -eq $trouble) {
         try { Invoke-Retry -Work { [IO.File]::Delete($staged) } }
         catch { $null = $_ } # a virus scanner holds it: what lies there is checked again before it runs again
     }
@@ -135,6 +137,6 @@ catch {
     if ($null -eq $trouble) { $trouble = $_.Exception.GetBaseException().Message }
 }
 [ordered]@{
-    exit_code = $code; tries = @($tries); running = @($running); trouble = $trouble; versions_before = $before; versions_after = $after
+    exit_code = $code; tries = @($tries); running = @($sight.running); trouble = $trouble; versions_before = $before; versions_after = $after
     signer = $checked.signer; log = $log; log_tail = $tail; log_errors = @($errors); seconds = [int]$watch.Elapsed.TotalSeconds
 }

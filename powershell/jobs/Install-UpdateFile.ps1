@@ -34,6 +34,9 @@ if (Test-MachineKey -Key $pending) {
 }
 $staging = "$(Get-PatchingRoot)\staging\updates"
 Initialize-FolderBelow -Path $staging
+# A job that was cut has left its files: dism.exe takes what it finds beside an update, and nobody has checked those.
+[IO.Directory]::Delete($staging, $true)
+$null = [IO.Directory]::CreateDirectory($staging)
 try {
     Use-Share -Path $folder -Secrets $secrets -Key 'share' -Work {
         foreach ($answer in $answers) {

@@ -18,6 +18,12 @@ function Get-JobFolder {
     "$(Get-PatchingRoot)\jobs\$Id"
 }
 
+function Remove-JobSecret {
+    <# .SYNOPSIS Deletes the secrets of a job, also those of a call that was cut off while it wrote them. #>
+    param([Parameter(Mandatory = $true)][string]$Folder)
+    foreach ($file in [IO.Directory]::GetFiles($Folder, 'secrets.bin*')) { [IO.File]::Delete($file) }
+}
+
 function Get-JobFact {
     <#
     .SYNOPSIS What is known of a job, undecided: its files, its task, its boot.
@@ -44,8 +50,10 @@ function Get-JobFact {
     [ordered]@{
         id = $Id
         exists = $null -ne $job
+        logged = [IO.File]::Exists("$folder\job.log")
         job = $job
         progress = Read-JsonFile -Path "$folder\progress.json"
+        installer = Read-JsonFile -Path "$folder\installer.json"
         task_state = $state
         task_result = $result
         boot_id = Get-BootId

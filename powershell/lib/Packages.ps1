@@ -191,13 +191,54 @@ function Read-PackageVersion {
     if ($match.Success) { $match.Groups[1].Value }
 }
 
+function Save-Installer {
+    <#
+    .SYNOPSIS Notes which processes of an installer were seen last, in the folder of the job that this runs in: installer.json.
+    .DESCRIPTION They outlive the job where it is ended; who comes afterwards asks for them (Find-LeftProcess).
+    #>
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$Running)
+    $folder = Get-Variable -Name 'PatchJobFolder' -ValueOnly -ErrorAction SilentlyContinue
+    if ($null -eq $folder) { return }
+    try { Write-JsonFile -Path "$folder\installer.json" -Value ([ordered]@{ processes = $Running }) }
+    catch { $null = $_ } # a full disk: it is watched all the same
+}
+
+function Add-Descendant {
+    <#
+    .SYNOPSIS Adds to a family [{id, born, ended}] the processes of $All that those in it have started; the first of it is held open.
+    .DESCRIPTION Windows gives the id of a process that has ended to the next one, unless somebody holds it open: what has started
+    after its parent's end is another's child.
+    #>
+    param([Parameter(Mandatory = $true)][Collections.ArrayList]$Family, [Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$All)
+    $now = [datetime]::UtcNow
+    foreach ($one in @($Family | Select-Object -Skip 1 | Where-Object { $null -eq $_.ended })) {
+        $same = @($All | Where-Object { $_.id -eq $one.id })
+        if (@($same | Where-Object { $_.born -eq $one.born }).Count -gt 0) { continue }
+        $one.ended = $now
+        if ($same.Count -gt 0) { $one.ended = $same[0].born }
+    }
+    do {
+        $before = $Family.Count
+        foreach ($each in $All) {
+            if (@($Family | Where-Object { $_.id -eq $each.id -and ($_.born -eq $each.born -or $_.id -eq $Family[0].id) }).Count -gt 0) { continue }
+            $parents = @($Family | Where-Object { $_.id -eq $each.parent -and $_.born -le $each.born -and ($null -eq $_.ended -or $each.born -le $_.ended) })
+            if ($parents.Count -gt 0) { $null = $Family.Add(@{ id = $each.id; born = $each.born; ended = $null }) }
+        }
+    } while ($Family.Count -gt $before)
+}
+
 function Wait-ProcessTree {
     <#
-    .SYNOPSIS Waits until a process and all that it has started have ended; answers {id, name, started} of those that run at the deadline.
-    .DESCRIPTION A bootstrapper may end long before the installers that it has started. Nothing is ever killed.
+    .SYNOPSIS Waits until a process and all that it has started have ended, or for the deadline; $Sight.running is {id, name, started} of those that run.
+    .DESCRIPTION A bootstrapper may end long before the installers that it has started. Nothing is ever killed. Whenever others run
+    than at the look before, they are noted (Save-Installer). $Sight.running is the process itself
+    at first, and what was seen last where this throws.
     #>
-    param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
-    $tree = @([long]$Process.Id)
+    param([Parameter(Mandatory = $true)]$Process, [Parameter(Mandatory = $true)][hashtable]$Sight, [Parameter(Mandatory = $true)][datetime]$Since, [Parameter(Mandatory = $true)][Diagnostics.Stopwatch]$Watch, [Parameter(Mandatory = $true)][int]$Seconds, [Parameter(Mandatory = $true)][string]$Message)
+    # What it is called nobody tells any more once it has ended.
+    $own = $Sight.running[0]
+    $family = [Collections.ArrayList]@(@{ id = [long]$Process.Id; born = $Since; ended = $null })
+    $noted = "$($Process.Id)"
     while ($true) {
         $Process.Refresh()
         # Before the others are looked at: a child that it starts last is then among them.
@@ -205,16 +246,27 @@ function Wait-ProcessTree {
         $seen = $true
         $all = @()
         # Ids are used again: what began before cannot be a child of ours.
-        try { $all = @(Get-CimInstance -ClassName Win32_Process | Where-Object { $null -ne $_.CreationDate -and $_.CreationDate.ToUniversalTime() -ge $Since }) }
+        try {
+            $all = @(Get-CimInstance -ClassName Win32_Process | Where-Object { $null -ne $_.CreationDate -and $_.CreationDate.ToUniversalTime() -ge $Since } |
+                    ForEach-Object { @{ id = [long]$_.ProcessId; parent = [long]$_.ParentProcessId; name = [string]$_.Name; born = $_.CreationDate.ToUniversalTime() } })
+        }
         catch { $seen = $false } # an installer may restart WMI: what cannot be seen now is looked at again
-        do {
-            $more = @($all | Where-Object { $tree -contains [long]$_.ParentProcessId -and $tree -notcontains [long]$_.ProcessId } | ForEach-Object { [long]$_.ProcessId })
-            $tree += $more
-        } while ($more.Count -gt 0)
-        $running = @($all | Where-Object { $tree -contains [long]$_.ProcessId -and [long]$_.ProcessId -ne $Process.Id } | ForEach-Object { [ordered]@{ id = [long]$_.ProcessId; name = [string]$_.Name; started = ConvertTo-IsoDate -Date $_.CreationDate } })
-        if (-not $ended) { $running = @([ordered]@{ id = [long]$Process.Id; name = [string]$Process.ProcessName; started = ConvertTo-IsoDate -Date $Process.StartTime }) + $running }
+        if ($seen) { Add-Descendant -Family $family -All $all }
+        $running = @(foreach ($each in $all) {
+                $ours = @($family | Select-Object -Skip 1 | Where-Object { $_.id -eq $each.id -and $_.born -eq $each.born })
+                if ($ours.Count -gt 0) { [ordered]@{ id = $each.id; name = $each.name; started = ConvertTo-IsoDate -Date $each.born } }
+            })
+        if (-not $ended) { $running = @($own) + $running }
+        # What cannot be seen now has not ended for that: of the others what was seen last still counts.
+        if (-not $seen) { $running = @($Sight.running | Where-Object { $_.id -ne $Process.Id -or -not $ended }) }
+        $Sight.running = $running
+        $ids = @($running | ForEach-Object { $_.id }) -join ' '
+        if ($ids -ne $noted) {
+            Save-Installer -Running $running
+            $noted = $ids
+        }
         if ($running.Count -eq 0 -and $seen) { return }
-        if ($Watch.Elapsed.TotalSeconds -ge $Seconds) { return $running }
+        if ($Watch.Elapsed.TotalSeconds -ge $Seconds) { return }
         Write-JobProgress -Percent ([int][Math]::Min(99, 100 * $Watch.Elapsed.TotalSeconds / $Seconds)) -Message "$Message ($(@($running | ForEach-Object { $_.name }) -join ', '))"
         Start-Sleep -Seconds 1
     }

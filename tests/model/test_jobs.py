@@ -17,6 +17,7 @@ from model.jobs import (
     Queued,
     Running,
     Succeeded,
+    has_begun,
     job_state,
     waits_to_begin,
 )
@@ -56,6 +57,13 @@ def state(*arguments: Any, **told: Any) -> JobState:
 def test_a_job_the_host_does_not_know_has_not_started() -> None:
     assert state() == NotStarted()
     assert state(task_state="Queued", task_result=0x41325) == Queued()
+
+
+def test_a_job_that_has_begun_and_lost_its_file_is_lost() -> None:
+    """Its log says that it has begun: what it had done is unknown, and it is not begun anew."""
+    told = {"logged": True, "task_state": "Ready", "task_result": 0}
+    assert isinstance(state(**told), Lost)
+    assert has_begun(facts(**told))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,27 @@ def test_a_task_that_could_not_start_says_why(code: int) -> None:
 def test_what_waits_to_begin(job: str | None, task_state: str | None, task_result: int | None, why: str | None) -> None:
     """Only what the task scheduler may still begin is waited for, with a deadline of its own."""
     assert waits_to_begin(facts(job, task_state=task_state, task_result=task_result)) == why
+
+
+@pytest.mark.parametrize(
+    ("job", "task_state", "error", "begun"),
+    [
+        (None, None, None, False),
+        ("created", None, None, False),  # its start was cut off
+        ("created", "Ready", None, False),  # refused, blocked, ended by a boot, or not announced yet
+        ("created", "Queued", None, True),
+        ("created", "Running", None, True),
+        ("running", "Ready", None, True),
+        ("succeeded", None, None, True),
+        ("failed", "Ready", "JobWithdrawn", False),
+        ("failed", "Ready", "JobTampered", True),
+        ("failed", "Ready", None, True),
+    ],
+)
+def test_what_has_begun(job: str | None, task_state: str | None, error: str | None, begun: bool) -> None:
+    """Exactly what Start-PatchJob adopts; what it makes anew has not begun, although its folder is there."""
+    told = {"job": {"error": {"message": "x", "id": error}}} if error else {}
+    assert has_begun(facts(job, task_state=task_state, task_result=0, **told)) is begun
 
 
 def test_a_launcher_that_ended_without_a_word_has_failed() -> None:

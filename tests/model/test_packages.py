@@ -193,11 +193,14 @@ def test_restarts_as_the_estate_says() -> None:
 
 
 def test_what_still_runs_is_judged_by_the_version() -> None:
-    """Past the deadline nothing was killed: it is in, or it is not."""
-    running = Ran(None, "4.2.0", running=({"name": "setup.tmp"},))
-    assert (judged_package(exe(), running).result, judged_package(exe(), running).restart) == ("installed", False)
-    unseen = judged_package(exe(), Ran(None, "4.2.0", trouble="no WMI"))
-    assert (unseen.result, unseen.restart) == ("installed", False)
+    """Past the deadline nothing was killed. Once the installer has ended it is in, or it is not; before that nobody knows."""
+    running = Ran(0, "4.2.0", running=({"name": "setup.tmp"},))
+    assert judged_package(exe(), running).result == "installed"
+    for found, said in (("4.2.0", "version 4.2.0 is there"), (None, "no version is there instead of 4.2.0")):
+        for open_ in (Ran(None, found, running=({"name": "setup"},)), Ran(None, found, trouble="no WMI")):
+            judged = judged_package(exe(), open_)
+            assert (judged.result, judged.restart, judged.proof) == ("unknown", False, None)
+            assert (judged.remark or "").endswith(f", and {said}")
     # A restart would cut its child, whatever the parent has asked for.
     asks = judged_package(exe(), Ran(3010, None, running=({"name": "setup.tmp"},)))
     assert (asks.result, asks.restart) == ("failed", False)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from echo_job import ECHO, ID, POWERSHELL, ROOT, TASK, order, until
 
+from lab.faults import Fault
+
 pytestmark = [
     pytest.mark.lookalike,
     pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob"),
@@ -151,6 +153,25 @@ def test_a_second_start_adopts(twin: Callable[..., Any], job_document: Any) -> N
     assert len(starts) == 1
 
 
+def test_an_end_is_written_where_the_file_is_gone(twin: Callable[..., Any], job_document: Any) -> None:
+    """A replacement that fails half way leaves no job.json: neither is the end lost then, nor is the job begun anew."""
+    hosts = twin()
+    hosts.run("Start-PatchJob", order(job_document, seconds=2))
+    until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
+    _lose(hosts)
+    again = hosts.run("Start-PatchJob", order(job_document)).agree(*VOLATILE)
+    assert (again["adopted"], again["started"], again["job"]["exists"]) == (True, False, False)
+    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
+    _lose(hosts)
+    lost = hosts.run("Start-PatchJob", order(job_document)).agree(*VOLATILE)
+    assert (lost["adopted"], lost["started"], lost["job"]["logged"]) == (True, False, True)
+
+
+def _lose(hosts: Any) -> None:
+    for side in (hosts.engine, hosts.lab.folder):
+        (side / ROOT / "jobs" / ID / "job.json").unlink()
+
+
 def test_a_failed_job_stays_failed(twin: Callable[..., Any], job_document: Any) -> None:
     """The job's own error is in job.json, the task's result is 1, and a second start does not run it again."""
     hosts = twin()
@@ -288,6 +309,43 @@ def test_stopping(twin: Callable[..., Any], job_document: Any, phase: str) -> No
     assert hosts.run("Stop-PatchJob", again).agree(*VOLATILE)["stopped"] is False
 
 
+def test_a_task_that_cannot_be_started_leaves_no_secret(twin: Callable[..., Any], job_document: Any) -> None:
+    """The job never begins, so nobody else would delete them; a job that is made anew finds none of an earlier start."""
+    hosts = twin()
+    hosts.state_of_engine("task-settings.json", {"unstartable": "The task is disabled."})
+    hosts.lab.faults.declare(Fault("task.unstartable", on="web01"))
+    hosts.put(f"{ROOT}/jobs/{ID}/secrets.bin.0f.new", b"sealed")
+    failed = hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
+    assert failed.agree("line", "id", "type", "hresult")["message"] == "The task is disabled."
+    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json")[0]["state"] == "created"
+    first, second = hosts.files()
+    assert first == second
+    assert not [name for name in first if "secrets" in name]
+
+
+def test_a_run_that_is_overtaken_on_the_way_starts_nothing(
+    twin: Callable[..., Any], job_document: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fence is looked at once more right before the start: the lock was waited for, and files were written."""
+    hosts = twin()
+    lease = {"fence": 3, "holder": "them", "key": "k", "released": False}
+    hosts.state_of_engine("task-settings.json", {"overtaken": lease})
+    tasks = hosts.lab.parts["tasks"]
+    register = tasks.register
+
+    def overtaken(*args: Any, **kwargs: Any) -> None:
+        register(*args, **kwargs)
+        (hosts.lab.folder / ROOT / "lease.json").write_text(json.dumps(lease))
+
+    monkeypatch.setattr(tasks, "register", overtaken)
+    refused = hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
+    assert refused.agree("line")["id"] == "FenceTooLow"
+    assert [state[TASK + ID]["result"] for state in hosts.json("tasks.json")] == [267011, 267011]
+    first, second = hosts.files()
+    assert first == second
+    assert "secrets.bin" not in str(first)
+
+
 def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document: Any) -> None:
     """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
     hosts = twin()
@@ -311,7 +369,8 @@ def test_a_withdrawn_job_never_begins(twin: Callable[..., Any], job_document: An
     hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
     hosts.wait(ID)
     _as_made(hosts)
-    hosts.put(f"{ROOT}/jobs/{ID}/secrets.bin", b"sealed")
+    for name in ("secrets.bin", "secrets.bin.0f.new"):
+        hosts.put(f"{ROOT}/jobs/{ID}/{name}", b"sealed")
     withdrawn = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
     assert (withdrawn["stopped"], withdrawn["job"]["job"]["error"]["id"]) == (True, "JobWithdrawn")
     assert "secrets.bin" not in str(hosts.files())

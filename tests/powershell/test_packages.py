@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,14 @@ def test_a_parent_that_exits_before_its_child(hosts: Any) -> None:
     assert (answer["exit_code"], answer["running"], answer["versions_after"]) == (0, [], [VERSION])
 
 
+def test_an_id_that_is_used_again_is_nobody_of_ours(hosts: Any) -> None:
+    """Windows gives it to the next process, a service perhaps: neither that nor what it starts is waited for."""
+    fault(hosts, {"forks": 2, "reused": True}, Fault("package.forks", on="Agent", with_={"seconds": 4}))
+    parameters = put(hosts, "setup.exe", package()) | {"deadline_seconds": 5}
+    answer = install(hosts, parameters).agree("seconds")
+    assert (answer["exit_code"], answer["running"], answer["versions_after"]) == (0, [], [VERSION])
+
+
 def test_what_still_runs_at_the_deadline_is_named_and_left_alone(hosts: Any) -> None:
     """Nothing is killed; there is no exit code, and the file stays for whoever still needs it."""
     fault(hosts, {"hangs": True}, Fault("package.hangs", on="Agent"))
@@ -164,12 +173,42 @@ def test_what_still_runs_at_the_deadline_is_named_and_left_alone(hosts: Any) -> 
     assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
 
 
+def test_what_its_installer_is_stands_beside_the_job(hosts: Any) -> None:
+    """From its start on: who comes once the job was ended under it knows whom to wait for. At its end nothing is left."""
+    fault(hosts, {"hangs": True}, Fault("package.hangs", on="Agent"))
+    parameters = put(hosts, "setup.exe", package()) | {"deadline_seconds": 1}
+    told = hosts.run_job("Install-Package", parameters)
+    for side in (told.engine, told.lab):
+        (noted,) = side["installer"]["processes"]
+        (running,) = side["job"]["result"]["running"]
+        assert (noted["id"], noted["name"]) == (running["id"], "setup")
+        assert datetime.fromisoformat(noted["started"]).tzinfo is not None
+    fault(hosts, {"unwatched": True}, Fault("package.hangs", on="Agent", with_={"watched": False}))
+    lost = hosts.run_job("Install-Package", parameters, job_id="test.2")
+    assert [[each["name"] for each in side["installer"]["processes"]] for side in (lost.engine, lost.lab)] == [
+        ["setup"]
+    ] * 2
+
+
 def test_an_installer_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
     """That the job has failed says nothing of the package: its process is named, and its file stays."""
     fault(hosts, {"unwatched": True}, Fault("package.hangs", on="Agent", with_={"watched": False}))
     answer = install(hosts, put(hosts, "setup.exe", package())).agree("seconds", "id", "started")
     assert (answer["exit_code"], answer["trouble"]) == (None, "No more handles are available.")
     assert [each["name"] for each in answer["running"]] == ["setup"]
+    assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
+
+
+def test_the_child_of_an_installer_that_has_ended_is_not_forgotten(hosts: Any) -> None:
+    """The job loses sight of both: what was seen last may go on, and needs its file."""
+    fault(
+        hosts,
+        {"forks": 4, "unwatched": True},
+        Fault("package.forks", on="Agent", with_={"seconds": 3000, "watched": False}),
+    )
+    answer = install(hosts, put(hosts, "setup.exe", package())).agree("seconds", "id", "started")
+    assert (answer["exit_code"], answer["trouble"]) == (None, "No more handles are available.")
+    assert [each["name"] for each in answer["running"]] == ["setup.tmp"]
     assert all(any(file.endswith("setup.exe") for file in side) for side in hosts.files())
 
 
@@ -454,5 +493,6 @@ def test_as_a_task(hosts: Any) -> None:
     for one in (first, second):
         one |= {"seconds": 0, "tries": len(one["tries"])}
     assert first == second
+    assert done.engine["installer"] == done.lab["installer"] == {"processes": []}
     assert first["log"] == r"C:\ProgramData\EngageIPPatching\jobs\test.1.Install-Package\msiexec.log"
     assert all(any(file.endswith("Install-Package/msiexec.log") for file in side) for side in hosts.files())

@@ -119,6 +119,18 @@ def test_checkpoints_want_dism(hosts: Any) -> None:
     assert [(file["tool"], file["exit_code"]) for file in answer["files"]] == [("dism", 3010), ("dism", -2146498530)]
 
 
+def test_what_a_cut_job_has_left_is_not_installed_with_it(hosts: Any) -> None:
+    """dism.exe takes what lies beside an update, and nobody has checked that one."""
+    build(hosts, "26100")
+    hosts.put(
+        "C/ProgramData/EngageIPPatching/staging/updates/windows11.0-kb5043080-x64.msu", b"left by a job that was cut"
+    )
+    answer = hosts.call_job("Install-UpdateFile", wanted(CU)).agree()
+    assert answer["files"][0]["exit_code"] == 3010
+    assert (hosts.engine / "beside.log").read_text().split() == [CU]
+    assert hosts.files("C/ProgramData/EngageIPPatching/staging") == ([], [])
+
+
 def test_one_flipped_byte_and_nothing_is_run(hosts: Any) -> None:
     """Also not the files that are as they were: all are checked before the first."""
     hosts.put(f"D/Updates/{CU}", FILES[CU].replace(b"MSCF", b"MSCE"))

@@ -109,6 +109,7 @@ def test_services_only_is_no_word_for_it(monkeypatch: pytest.MonkeyPatch) -> Non
     run: Any = SimpleNamespace(
         estate=estate,
         hosts={"all01": None},
+        sql={},
         key="acme.CHG1.2",
         restarting=set(),
         journal=SimpleNamespace(write=lambda record: record),

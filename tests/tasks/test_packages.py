@@ -203,20 +203,28 @@ def test_what_waits_for_its_restart_is_looked_at_again(bench: Bench) -> None:
         assert (record.result, record.verified_by) == (result, "version 4.2.0" if installs else None)
 
 
-@pytest.mark.parametrize("watched", [True, False])
-def test_nothing_is_begun_under_an_installer_that_has_not_ended(bench: Bench, watched: bool) -> None:
+@pytest.mark.parametrize(
+    ("fault", "settings", "why"),
+    [
+        ("package.hangs", {}, "past its deadline viewer-2.1 still ran"),
+        ("package.hangs", {"watched": False}, "its job lost sight of it (No more handles"),
+        ("package.orphaned", {}, "its process ended without writing an end"),
+    ],
+)
+def test_nothing_is_begun_under_an_installer_that_has_not_ended(
+    bench: Bench, fault: str, settings: dict[str, Any], why: str
+) -> None:
     """At its deadline nothing is killed: the night stops, its host knows, and is not restarted before it has ended."""
     package = bench.package("viewer", deadline=timedelta(minutes=5), services_to_stop=("Acme Agent",))
-    bench.declare("package.hangs", package.name, watched=watched)
+    bench.declare(fault, package.name, **settings)
     with bench.run() as run:
         run.journal.write(_in(bench.package().name))
         with pytest.raises(Stopped) as stopped:
             install_package(run, package)
         record = run.journal.of(UpdateRecord)[-1]
-        why = "past its deadline viewer-2.1 still ran" if watched else "its job lost sight of it (No more handles"
         assert why in str(stopped.value)
         assert "billpatch recover acme-packages" in str(stopped.value)
-        assert record.result == "failed"
+        assert record.result == "unknown"
         assert why in (record.remark or "")
         services = json.loads((bench.folder / "hosts" / "web01" / "services.json").read_text(encoding="utf-8"))
         assert services["Acme Agent"]["status"] == "Stopped", "its files may be at work"

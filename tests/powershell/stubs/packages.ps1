@@ -1,7 +1,8 @@
 #Requires -Version 5.1
 # Running installers: a package is a file whose last line is JSON ({"installs": {"product", "key", "version", "files", "hotfix",
 # "registry"}, "signer", "in_use": [pools]}); packages.json may say {"codes": [...], "installs": true, "forks": looks,
-# "hangs": true, "unwatched": true (it cannot be looked at), "lies": true}. What was run goes to setup.log.
+# "hangs": true, "unwatched": true (it cannot be looked at; "forks" too: not a second time), "lies": true, "reused":
+# true (the id of the child goes to a process of somebody else's, which starts one itself)}. What was run goes to setup.log.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
@@ -72,16 +73,25 @@ class PackageStubProcess {
     [datetime]$StartTime = [datetime]::UtcNow
     [int]$Looks
     [bool]$Unwatched
+    [bool]$Looked
+    [object[]]$Strangers = @()
     [object]$Installs
     [void] Refresh() {
-        if ($this.Unwatched) { throw 'No more handles are available.' }
+        if ($this.Unwatched -and $this.Looked) { throw 'No more handles are available.' }
+        $this.Looked = $true
         if ($this.Looks -le 0) { return }
         $this.Looks--
         if ($this.Looks -eq 0) {
-            Write-StubCim -Class 'Win32_Process' -Instances @()
+            Write-StubCim -Class 'Win32_Process' -Instances @($this.Strangers)
             if ($null -ne $this.Installs) { Write-StubProduct -Installs $this.Installs }
         }
     }
+}
+
+function New-StubProcess {
+    param([int]$Id, [int]$Parent, [string]$Name, [int]$Later)
+    $born = [datetime]::UtcNow.AddMilliseconds($Later).ToString('yyyy-MM-ddTHH:mm:ss.fffZ', [Globalization.CultureInfo]::InvariantCulture)
+    [pscustomobject]@{ ProcessId = $Id; ParentProcessId = $Parent; Name = $Name; CreationDate = $born }
 }
 
 function Start-StubInstaller {
@@ -98,7 +108,10 @@ function Start-StubInstaller {
     $made = [PackageStubProcess]::new()
     $made.ProcessName = [IO.Path]::GetFileNameWithoutExtension(@($FilePath -split '\\')[-1])
     $made.Unwatched = [bool](Get-StubValue -State $fault -Name 'unwatched')
-    if ($made.Unwatched) { return $made }
+    if ($made.Unwatched -and $null -eq (Get-StubValue -State $fault -Name 'forks')) {
+        $made.Looked = $true
+        return $made
+    }
     if (Get-StubValue -State $fault -Name 'hangs') { return $made }
     $codes = @(Get-StubValue -State $fault -Name 'codes' | Where-Object { $null -ne $_ })
     if ($codes.Count -gt 0) {
@@ -127,8 +140,10 @@ function Start-StubInstaller {
     $looks = Get-StubValue -State $fault -Name 'forks'
     if ($null -ne $looks) {
         $made.Looks = $looks
-        $now = [datetime]::UtcNow.ToString('yyyy-MM-ddTHH:mm:ssZ', [Globalization.CultureInfo]::InvariantCulture)
-        Write-StubCim -Class 'Win32_Process' -Instances @([pscustomobject]@{ ProcessId = 4243; ParentProcessId = 4242; Name = 'setup.tmp'; CreationDate = $now })
+        Write-StubCim -Class 'Win32_Process' -Instances @(New-StubProcess -Id 4243 -Parent 4242 -Name 'setup.tmp' -Later 0)
+        if (Get-StubValue -State $fault -Name 'reused') {
+            $made.Strangers = @((New-StubProcess -Id 4243 -Parent 700 -Name 'sqlagent.exe' -Later 50), (New-StubProcess -Id 4300 -Parent 4243 -Name 'sqlps.exe' -Later 60))
+        }
         if ($works) { $made.Installs = $package.installs }
     }
     elseif ($works) { Write-StubProduct -Installs $package.installs }

@@ -7,6 +7,9 @@ $ErrorActionPreference = 'Stop'
 function Invoke-StubServicing {
     param([string]$Tool, [string[]]$ArgumentList)
     $path = @($ArgumentList | Where-Object { $_ -match '\.(msu|cab)"?$' })[0] -replace '^/PackagePath:' -replace '"'
+    # dism.exe takes what lies beside an update: beside.log.
+    $beside = @([IO.Directory]::GetFiles([IO.Path]::GetDirectoryName($path)) | ForEach-Object { [IO.Path]::GetFileName($_) } | Sort-Object)
+    [IO.File]::AppendAllText((Get-StubFile -Name 'beside.log'), "$($beside -join ' ')`n")
     $update = Read-StubPackage -Path $path
     $cim = Read-StubState -Name 'cim.json'
     $listed = @(Get-StubValue -State $cim -Name 'Win32_QuickFixEngineering')
