@@ -24,7 +24,14 @@ from lab.scripts import JobCut, ScriptFailure, job
 from lab.scripts.facts import reboot_wanted
 from lab.scripts.library import ROOT, initialize_root
 from lab.scripts.package import NOT_A_PROGRAM, UNWATCHED, checked, read_package, receive
-from lab.scripts.setup_files import instances, setup_value, show_process, summary_text, write_build
+from lab.scripts.setup_files import (
+    build_by_setup,
+    instances,
+    setup_value,
+    show_process,
+    summary_text,
+    write_build,
+)
 from lab.scripts.sqlsetup import LOGS, SERVICES, running_setup, setup_summaries
 from lab.scripts.transfer import Progress, strike
 
@@ -174,7 +181,7 @@ class _Setup:
 
     def _code(self, before: str) -> int:
         """What setup ends with by itself: patched already, a restart wanted first, or well."""
-        if before == self._package["build"]:
+        if before == build_by_setup(self._package["build"]):
             return ALREADY
         return REBOOT_FIRST if reboot_wanted(self._host) else 0
 

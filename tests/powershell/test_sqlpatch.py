@@ -39,7 +39,7 @@ def registry(state: dict[str, Any]) -> None:
     parameters = {"SQLArg0": r"-dC:\master.mdf", "SQLArg1": "-e" + LOG.replace("C/", "C:\\", 1).replace("/", "\\")}
     setup = {"Setup": {"@": {"PatchLevel": OLD, "Edition": "Standard Edition"}}}
     server["MSSQL15.MSSQLSERVER"] = {**setup, "MSSQLServer": {"Parameters": {"@": parameters}}}
-    server["MSSQL13.BILLING"] = {"Setup": {"@": {"PatchLevel": "13.0.6300.2"}}}
+    server["MSSQL13.BILLING"] = {"Setup": {"@": {"PatchLevel": "13.3.6300.2"}}}
 
 
 def services(state: dict[str, Any]) -> None:
@@ -187,7 +187,7 @@ def test_what_setup_has_left_behind(hosts: Any) -> None:
     """From the registry, whatever runs: engines and others, services by name, no summary unless asked for."""
     answer = hosts.run("Get-SqlSetup").agree()
     assert [(each["name"], each["kind"], each["build"]) for each in answer["instances"]] == [
-        ("BILLING", "SQL", "13.0.6300.2"),
+        ("BILLING", "SQL", "13.3.6300.2"),
         ("MSSQLSERVER", "SQL", OLD),
         ("MSSQLSERVER", "OLAP", None),
     ]

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from blocks.winrm.errors import HostError
 from lab.estate import PRESETS, Lab
 from lab.faults import Fault
 from lab.scripts.library import set_value
+from lab.spec import LabSpec, PackageSpec
 from model.outcome import Stopped
 from model.plan import plan_of
 from model.records import UpdateRecord
@@ -100,14 +101,14 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     told: list[Progress] = []
 
     def start(
-        preset: str = "acme",
+        preset: str | LabSpec = "acme",
         package: dict[str, Any] | None = None,
         sql: dict[str, Any] | None = None,
         speed: float = 400,
         later: tuple[str, ...] = (),
         viewer: bool = False,
     ) -> Bench:
-        lab = Lab(PRESETS[preset], tmp_path / "lab", speed=speed).start()
+        lab = Lab(PRESETS[preset] if isinstance(preset, str) else preset, tmp_path / "lab", speed=speed).start()
         monkeypatch.setenv("BILLPATCH_CREDENTIALS", str(lab.credentials_file))
         monkeypatch.setenv("BILLPATCH_POLL_SECONDS", "0.02")
         yaml = YAML(typ="safe", pure=True)
@@ -132,9 +133,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         run = open_run(str(lab.estate_file), change="CHG1")
         run.number, run.fence = 1, 1
         for host in run.hosts.values():
-            host.run(
-                "Set-QuiesceState", number=1, fence=1, state="open", held={"sql": {"build": OLD, "agent": "running"}}
-            )
+            before = {"build": lab.spec.sql_version, "agent": "running"}
+            host.run("Set-QuiesceState", number=1, fence=1, state="open", held={"sql": before})
         made.append(Bench(lab, run, told))
         return made[-1]
 
@@ -362,6 +362,36 @@ def test_an_instance_that_is_there_already_is_left_alone(bench: Callable[..., Be
     night = bench(package={"build": OLD})
     assert (night.install().result, night.record.remark) == ("not-needed", f"MSSQLSERVER is at {OLD} already")
     assert night.audit("sqlpatch.start") == []
+
+
+ON_A_SERVICE_PACK = (
+    ("13.0.6300.2", "13.0.6441.1", "13.3.6441.1"),
+    ("12.0.5687.1", "12.0.6024.0", "12.3.6024.0"),
+    ("11.0.7001.0", "11.0.7507.2", "11.4.7507.2"),
+)
+
+
+@pytest.mark.parametrize(("old", "new", "written"), ON_A_SERVICE_PACK)
+def test_setup_writes_the_service_pack_into_its_builds_and_the_engine_does_not(
+    bench: Callable[..., Bench], old: str, new: str, written: str
+) -> None:
+    """Up to 2016 the second number of PatchLevel is the service pack, that of ProductVersion never: one build all the same."""
+    spec = replace(PRESETS["acme"], sql_version=old, package=PackageSpec("GDR", "KB5040946", new))
+    night = bench(spec)
+    record = night.install()
+    assert (record.result, record.hresult, record.remark) == ("installed", "0x00000000", None)
+    assert written in json.dumps(night.lab.hosts["sql01"].read("registry.json"))
+    quiesce = night.run.hosts["sql01"].run("Get-QuiesceState")["quiesce"]
+    must_be_whole(night.run, "sql01", quiesce, new)
+    assert proof(night.run, record) == f"build {new}"
+
+
+def test_a_restart_before_setup_is_granted_on_a_service_pack(bench: Callable[..., Bench]) -> None:
+    """13.2.5026.0 is not above 13.0.6300.2: nothing was installed, and setup is tried again."""
+    spec = replace(PRESETS["acme"], sql_version="13.0.5026.0", package=PackageSpec("SP3", "KB5003279", "13.0.6300.2"))
+    night = bench(spec)
+    night.fault("sqlpatch.reboot_first", times=1)
+    assert wants_restart_first(night.install())
 
 
 def test_all_instances_of_the_host(bench: Callable[..., Bench]) -> None:
