@@ -92,7 +92,7 @@ def await_sql(
             build=build,
             start_before=known.start,
             agent=known.agent,
-            scripts=_script_step(run, host) if scripts else None,
+            scripts=_unended(_script_upgrade(run, host, run.estate.sql[host].instance)) if scripts else None,
         )
         if isinstance(verdict, Ready):
             return verdict.build
@@ -128,32 +128,38 @@ def await_others(
     Raises Stopped where they fail, or as ``await_sql``.
     """
     for instance in instances:
-        while (upgrade := _script_upgrade(run, host, instance)) is not None and upgrade.state == "running":
-            said = f"the script upgrade of {instance} ({upgrade.step or 'begun'})"
+        upgrade = _script_upgrade(run, host, instance)
+        while (said := _unended(upgrade, instance)) is not None:
             tell("readiness", host, f"waiting for {said}")
             if time.monotonic() > deadline:
-                raise Stopped.because("readiness", f"{host}: {said} has not ended. {_look(host)}")
+                raise Stopped.because("readiness", f"{host}: SQL Server still waits for {said}. {_look(host)}")
             _pause(run, host, said, stop)
-        if upgrade is not None and upgrade.state == "failed":
+            upgrade = _script_upgrade(run, host, instance)
+        if upgrade.state == "failed":
             raise Stopped.because(
                 "readiness", f"{host}: the upgrade scripts of {instance} failed: {upgrade.why}. {_look(host)}"
             )
 
 
-def _script_step(run: Run, host: str) -> str | None:
-    """The script of an upgrade that goes on; None where none does, or the host does not say."""
-    found = _script_upgrade(run, host, run.estate.sql[host].instance)
-    return (found.step or "begun") if found is not None and found.state == "running" else None
+def _unended(upgrade: ScriptUpgrade, instance: str | None = None) -> str | None:
+    """What is to be waited for before the scripts can be said to be through; None where they are, or have failed.
+
+    ``instance`` is named where it is not the host's own.
+    """
+    whose, of = ("its", "") if instance is None else ("the", f" of {instance}")
+    if upgrade.state == "unread":
+        return f"{whose} ERRORLOG{of}, which cannot be read ({upgrade.why})"
+    return f"{whose} script upgrade{of} ({upgrade.step or 'begun'})" if upgrade.state == "running" else None
 
 
-def _script_upgrade(run: Run, host: str, instance: str) -> ScriptUpgrade | None:
-    """How far the upgrade scripts of this start are, by the ERRORLOG; None where the host does not say."""
+def _script_upgrade(run: Run, host: str, instance: str) -> ScriptUpgrade:
+    """How far the upgrade scripts of this start are, by the ERRORLOG; a host that does not say has not said that none runs."""
     try:
         answer = run.hosts[host].run("Get-SqlErrorLog", instance=instance, pattern=TELLING, deadline=30)
     except FINAL:
         raise
-    except HostError:
-        return None
+    except HostError as error:
+        return ScriptUpgrade("unread", why=error.cause)
     return script_upgrade("\n".join(answer["lines"]))
 
 

@@ -73,10 +73,11 @@ def _joined(text: str) -> Iterator[tuple[str, str, str]]:
 class ScriptUpgrade:
     """How far it is: ``step`` is the script that runs (or ran last), ``why`` the errors of one that failed.
 
-    ``none``: the log tells of none, or not in a language that we read: then SQL Server itself must tell.
+    ``none``: the log tells of none, or not in a language that we read: then SQL Server itself must tell. ``unread``: nobody
+    could read the log, for ``why``.
     """
 
-    state: Literal["none", "running", "done", "failed"]
+    state: Literal["none", "running", "done", "failed", "unread"]
     step: str = ""
     why: str = ""
 
