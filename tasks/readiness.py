@@ -128,17 +128,48 @@ def await_others(
     Raises Stopped where they fail, or as ``await_sql``.
     """
     for instance in instances:
-        upgrade = _script_upgrade(run, host, instance)
-        while (said := _unended(upgrade, instance)) is not None:
-            tell("readiness", host, f"waiting for {said}")
-            if time.monotonic() > deadline:
-                raise Stopped.because("readiness", f"{host}: SQL Server still waits for {said}. {_look(host)}")
-            _pause(run, host, said, stop)
-            upgrade = _script_upgrade(run, host, instance)
+        upgrade = _once_ended(run, host, instance, deadline, stop)
         if upgrade.state == "failed":
             raise Stopped.because(
                 "readiness", f"{host}: the upgrade scripts of {instance} failed: {upgrade.why}. {_look(host)}"
             )
+
+
+def await_none_at_work(
+    run: Run, host: str, instances: Sequence[str], deadline: float, *, stop: threading.Event | None = None
+) -> None:
+    """Wait until none of these instances is at its upgrade scripts, however they end; raises Stopped as ``await_sql``."""
+    for instance in instances:
+        _once_ended(run, host, instance, deadline, stop)
+
+
+def _once_ended(run: Run, host: str, instance: str, deadline: float, stop: threading.Event | None) -> ScriptUpgrade:
+    """What has become of the scripts of an instance, once none runs; none does where its service is stopped."""
+    last = ""
+    while True:
+        upgrade = _script_upgrade(run, host, instance)
+        said = _unended(upgrade, instance)
+        if said is None or _is_stopped(run, host, instance):
+            return upgrade
+        if said != last:
+            last = said
+            tell("readiness", host, f"waiting for {said}")
+        if time.monotonic() > deadline:
+            raise Stopped.because("readiness", f"{host}: SQL Server still waits for {said}. {_look(host)}")
+        _pause(run, host, said, stop)
+
+
+def _is_stopped(run: Run, host: str, instance: str) -> bool:
+    """Whether the engine of an instance does not run; False where its host does not say."""
+    engine = sql_services(instance)[1]
+    try:
+        facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=[engine], deadline=30))
+    except FINAL:
+        raise
+    except HostError:
+        return False
+    service = facts.service(engine)
+    return service is not None and service.status == "Stopped"
 
 
 def _unended(upgrade: ScriptUpgrade, instance: str | None = None) -> str | None:

@@ -30,6 +30,11 @@ def build_by_setup(run: Run, host: str) -> str | None:
     return engine.build if engine else None
 
 
+def engines(run: Run, host: str) -> tuple[str, ...]:
+    """Every engine of ``host``, also those that the estate does not name."""
+    return tuple(each.name for each in setup_facts(run, host).instances if each.kind == "SQL")
+
+
 def left_behind(package: MssqlPatch, setup: SetupFacts) -> str | None:
     """Which instances an ``all_instances`` patch has left at an older build; None where it has left none."""
     behind = [
