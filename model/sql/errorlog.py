@@ -16,14 +16,14 @@ from typing import Literal
 _ENTRY = re.compile(r"(?P<at>(?:\d{4})?-?\d\d-\d\d \d\d:\d\d:\d\d\.\d\d) (?P<source>\S+)\s+(?P<text>.*)")
 _ERROR = re.compile(r"[^\s:]+: (?P<number>\d+), [^\s:]+: (?P<severity>\d+), [^\s:]+: \d+\.")
 """``Error: 912, Severity: 21, State: 2.``, ``Error: 18456, gravedad: 14, estado: 38.``"""
-_STEP = re.compile(r".*'[^']+'[^']*'(?P<script>[^']+)'\D*\d{8,10}\D+\d{8,10}\D*")
-"""``Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.``"""
+_STEP = re.compile(r".*'[^']+'[^']*'(?P<script>[^']+)'\D*\d{1,10}\D+\d{1,10}\D*")
+"""``Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.``; some begin at level 0."""
 _OVER = re.compile(r"Recovery is complete\b|SQL Server is now ready for client connections\b")
 _BEGIN = re.compile(r"is upgrading script\b")
 _SCRIPT_UPGRADE, _STEP_FAILED, _MASTER = 18401, 912, 3417
 
 TELLING = (
-    r"'[^']+'[^']*'[^']+'\D*\d{8,10}\D+\d{8,10}|: \d{1,5}, [^:]+: (1[6-9]|2[0-5]), |: 18401, |"
+    r"'[^']+'[^']*'[^']+'\D*\d{1,10}\D+\d{1,10}\D*$|: \d{1,5}, [^:]+: (1[6-9]|2[0-5]), |: 18401, |"
     r"Recovery is complete|ready for client connections"
 )
 """What to look for in the log of a start: its lines, each with the next one that is not blank, are all that ``script_upgrade`` needs."""
@@ -94,7 +94,8 @@ def script_upgrade(text: str) -> ScriptUpgrade:
             state = "failed"
             causes += [_said(before)] if entry.number == _STEP_FAILED and before and before.number else []
             causes.append(_said(entry))
-        elif told:
+        elif told and (state in {"none", "running"} or _BEGIN.search(entry.text)):
+            # Once all is over, lines that only look like a step come all day.
             state, step = "running", told["script"]
             readable = readable or _BEGIN.search(entry.text) is not None
         elif entry.number == _SCRIPT_UPGRADE:
