@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 _ENTRY = re.compile(r"(?P<at>(?:\d{4})?-?\d\d-\d\d \d\d:\d\d:\d\d\.\d\d) (?P<source>\S+)\s+(?P<text>.*)")
-_ERROR = re.compile(r"[^\s:]+: (?P<number>\d+), [^\s:]+: (?P<severity>\d+), [^\s:]+: \d+\.")
-"""``Error: 912, Severity: 21, State: 2.``, ``Error: 18456, gravedad: 14, estado: 38.``"""
+_ERROR = re.compile(r"[^\s:]+\s?: (?P<number>\d+), [^\s:]+\s?: (?P<severity>\d+), [^\s:]+\s?: \d+\.")
+"""``Error: 912, Severity: 21, State: 2.``, ``Error: 18456, gravedad: 14, estado: 38.``, ``Erreur : 912, Gravité : 21, État : 2.``"""
 _STEP = re.compile(r".*'[^']+'[^']*'(?P<script>[^']+)'\D*\d{1,10}\D+\d{1,10}\D*")
 """``Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.``; some begin at level 0."""
 _OVER = re.compile(r"Recovery is complete\b|SQL Server is now ready for client connections\b")

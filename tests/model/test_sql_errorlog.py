@@ -127,3 +127,9 @@ def test_what_names_two_things_and_numbers_is_no_step_after_the_end(line: str) -
     assert script_upgrade(f"{over}{STAMP} {line}\n").state == "done"
     if "4096" not in line:
         assert not re.search(TELLING, line)
+
+
+def test_errors_are_read_where_a_blank_stands_before_the_colon() -> None:
+    """As in French."""
+    text = f"{STAMP} Erreur : 912, Gravit\u00e9\u00a0: 21, \u00c9tat : 2.\n{STAMP} La mise \u00e0 niveau a \u00e9chou\u00e9.\n"
+    assert script_upgrade(telling(text)).why == "La mise \u00e0 niveau a \u00e9chou\u00e9 (912)"
