@@ -11,6 +11,7 @@ from typing import Any, Literal
 from model.estate import MssqlPatch
 from model.gate import CLOCK_TOLERANCE
 from model.hresults import Meaning, sql_setup_meaning
+from model.jobs import JobFacts, Queued, Running, job_state
 from model.outcome import Stopped
 from model.reboot import pending_verdict
 from model.records import BackupRecord, HostFacts, UpdateRecord
@@ -87,8 +88,10 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
     up again.
     """
     host, job, started = package.on, sql_patch_job(run, package), datetime.now(UTC)
+    evidence: _Evidence | None = None
     if not is_begun(run, round_number, job):
-        done = _there_already(run, package)
+        evidence = _left_by_another(run, package, job)
+        done = None if evidence else _there_already(run, package)
         if done:
             return _write(run, package, started, "not-needed", remark=done)
     # From here on the instance may be half-patched: bring_back reads this on the host, whoever calls it.
@@ -99,7 +102,7 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
         state="open",
         held={sql_patch_section(package.build): _note(run, package)},
     )
-    evidence = _evidence(run, package, round_number, job, started)
+    evidence = evidence or _evidence(run, package, round_number, job, started)
     if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _has_build(evidence, package):
         return _restart_first(run, package, round_number, started, evidence)
     _must_be_patched(run, package, started, evidence)
@@ -128,6 +131,40 @@ def fits(run: Run, patches: Sequence[MssqlPatch]) -> dict[str, Fit]:
     return patches_of_host(patches, instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))
 
 
+def _left_by_another(run: Run, package: MssqlPatch, job: Job) -> _Evidence | None:
+    """What a job of another round or run has left that was at work on the host; None where none was, or it has not brought it.
+
+    A run that is resumed may come to a patch in an earlier round than the one that was at it when it was cut: a second job
+    would delete what the first one unpacks.
+    """
+    began = _once_no_other_runs(run, job)
+    if began is None:
+        return None
+    evidence = _judged(run, package, sql_aftermath.setup_facts(run, job.host, since=began - CLOCK_TOLERANCE))
+    if _is_there(evidence, package):
+        return evidence
+    budget = run.estate.sql[job.host].script_upgrade.total_seconds()
+    readiness.await_sql(run, job.host, time.monotonic() + budget, scripts=True, stop=run.stop)
+    return None
+
+
+def _once_no_other_runs(run: Run, job: Job) -> datetime | None:
+    """Wait for the jobs of other rounds and runs that patch SQL Server on that host; when the last began, None for none."""
+    host, began = run.hosts[job.host], None
+    while True:
+        known = [JobFacts.model_validate(each) for each in host.run("Get-PatchJob")["jobs"]]
+        ours = [each for each in known if each.job is not None and each.job.script == job.script]
+        other = next((each for each in ours if isinstance(job_state(each), Running | Queued)), None)
+        if other is None:
+            return began
+        tell("install", job.host, f"waiting for another job that patches SQL Server there ({other.id})")
+        facts = host.wait_job(
+            other.id, deadline=job.deadline, start_within=job.start_within, stop=run.stop, every=run.poll
+        )
+        ended = JobFacts.model_validate(facts).job
+        began = (ended.started if ended else None) or datetime.now(UTC)
+
+
 def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
     """What a person needs who finds the instance half-patched, and has nothing but its host; and what ran there."""
     backups = [r for r in run.journal.of(BackupRecord) if r.host == package.on and r.kind == "database"]
@@ -143,7 +180,7 @@ def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
 
 def _evidence(run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime) -> _Evidence:
     """Run setup, or wait for the one that runs, and gather what it has left; raises Stopped where nothing was run."""
-    host, instance = package.on, run.estate.sql[package.on].instance
+    host = package.on
     code: int | None = None
     try:
         answer = run_job(run, round_number, job)
@@ -163,7 +200,12 @@ def _evidence(run: Run, package: MssqlPatch, round_number: int, job: Job, starte
         else:
             setup = sql_aftermath.setup_facts(run, host)
             setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
-    summary = newest_patch(setup.summaries, package.build)
+    return _judged(run, package, setup, code)
+
+
+def _judged(run: Run, package: MssqlPatch, setup: SetupFacts, code: int | None = None) -> _Evidence:
+    """What setup has left, with its exit code, or what its Summary.txt says in the place of one."""
+    instance, summary = run.estate.sql[package.on].instance, newest_patch(setup.summaries, package.build)
     if code is None and summary is not None:
         code = summary.of(instance).code
     return _Evidence(None if code is None else sql_setup_meaning(code), summary, setup, instance)
@@ -196,6 +238,11 @@ def _still_runs(run: Run, package: MssqlPatch, started: datetime) -> None:
 
 def _has_build(evidence: _Evidence, package: MssqlPatch) -> bool:
     return evidence.build is not None and at_least(evidence.build, package.build)
+
+
+def _is_there(evidence: _Evidence, package: MssqlPatch) -> bool:
+    """Whether setup has left the patch's build on every instance that it is for."""
+    return _has_build(evidence, package) and sql_aftermath.left_behind(package, evidence.setup) is None
 
 
 def _restart_first(
