@@ -173,6 +173,16 @@ def test_a_setup_that_is_late_is_left_alone(hosts: Any) -> None:
     assert len(started(hosts)) == 2
 
 
+def test_a_setup_that_has_begun_while_the_package_was_unpacked(hosts: Any) -> None:
+    """Two would be at the same files: ours does not begin, and what the other may run from stays."""
+    said(hosts, 0, another=True)
+    hosts.lab.faults.declare(Fault("sqlpatch.another"))
+    failure = hosts.call_job("Install-SqlPatch", patch()).agree("line")
+    assert failure["id"] == "SetupRuns"
+    assert len(started(hosts)) == 1
+    assert len(left(hosts)[0]) == 3
+
+
 def test_a_setup_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
     """That the job has failed says nothing of the patch: setup's files stay, and what it does is asked for."""
     said(hosts, 0, unwatched=True)
