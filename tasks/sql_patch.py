@@ -22,7 +22,7 @@ from model.sql.facts import SetupFacts
 from model.sql.summary import Summary, newest_patch
 from model.words import duration_text
 from tasks import readiness, sql_aftermath
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, identity, is_begun, run_job
 from tasks.packages import source_secrets
 from tasks.progress import tell
 from tasks.run import Run
@@ -89,7 +89,8 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
     """
     host, job, started = package.on, sql_patch_job(run, package), datetime.now(UTC)
     evidence: _Evidence | None = None
-    if not is_begun(run, round_number, job):
+    adopted = is_begun(run, round_number, job)
+    if not adopted:
         evidence = _left_by_another(run, package, job)
         done = None if evidence else _there_already(run, package)
         if done:
@@ -102,7 +103,7 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
         state="open",
         held={sql_patch_section(package.build): _note(run, package)},
     )
-    evidence = evidence or _evidence(run, package, round_number, job, started)
+    evidence = evidence or _evidence(run, package, round_number, job, started, adopted=adopted)
     if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _has_build(evidence, package):
         return _restart_first(run, package, round_number, started, evidence)
     _must_be_patched(run, package, started, evidence)
@@ -178,29 +179,40 @@ def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
 # What setup did ------------------------------------------------------------------------------------------------------
 
 
-def _evidence(run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime) -> _Evidence:
+def _evidence(
+    run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime, *, adopted: bool
+) -> _Evidence:
     """Run setup, or wait for the one that runs, and gather what it has left; raises Stopped where nothing was run."""
     host = package.on
-    code: int | None = None
     try:
         answer = run_job(run, round_number, job)
     except JobFailed as failed:
-        _write(run, package, started, "failed", remark=failed.message)
-        raise Stopped.because("install", f"{host}: {package.name} was not installed: {failed.message}") from None
+        return _there_all_the_same(run, package, started, failed)
     except OutcomeUnknown as unknown:
         tell("install", host, f"{unknown}; builds and Summary.txt will tell")
-        setup = _once_setup_ended(run, package, started)
-    else:
-        code = answer["exit_code"]
-        if answer["ended"] == "late":
-            _still_runs(run, package, started)
-        if answer["ended"] == "lost":
-            tell("install", host, f"its job lost sight of setup: {answer['trouble']}; builds and Summary.txt will tell")
-            setup = _once_setup_ended(run, package, started)
-        else:
-            setup = sql_aftermath.setup_facts(run, host)
-            setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
-    return _judged(run, package, setup, code)
+        return _once_setup_ended(run, package, round_number, job, started)
+    if answer["ended"] == "late" and not adopted:
+        _still_runs(run, package, started)
+    if answer["ended"] == "late":
+        # That was an earlier run's news: setup may have ended since.
+        return _once_setup_ended(run, package, round_number, job, started)
+    if answer["ended"] == "lost":
+        tell("install", host, f"its job lost sight of setup: {answer['trouble']}; builds and Summary.txt will tell")
+        return _once_setup_ended(run, package, round_number, job, started)
+    setup = sql_aftermath.setup_facts(run, host)
+    setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
+    return _judged(run, package, setup, answer["exit_code"])
+
+
+def _there_all_the_same(run: Run, package: MssqlPatch, started: datetime, failed: JobFailed) -> _Evidence:
+    """A failed job is final under its key, and what it was to install may have come since; raises Stopped where it has not."""
+    evidence = _judged(run, package, sql_aftermath.setup_facts(run, package.on))
+    if _is_there(evidence, package) and not evidence.setup.running:
+        tell("install", package.on, f"its job has failed ({failed.message}); the builds say that it is installed")
+        return evidence
+    _write(run, package, started, "failed", remark=failed.message)
+    why = f"{package.on}: {package.name} was not installed: {failed.message}"
+    raise Stopped.because("install", f"{why.rstrip('.')}. Mend that, then raise the attempt.") from None
 
 
 def _judged(run: Run, package: MssqlPatch, setup: SetupFacts, code: int | None = None) -> _Evidence:
@@ -211,18 +223,25 @@ def _judged(run: Run, package: MssqlPatch, setup: SetupFacts, code: int | None =
     return _Evidence(None if code is None else sql_setup_meaning(code), summary, setup, instance)
 
 
-def _once_setup_ended(run: Run, package: MssqlPatch, started: datetime) -> SetupFacts:
+def _once_setup_ended(run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime) -> _Evidence:
     """What setup has left, once it runs no more: it may have outlived the job that was to watch it."""
     host, deadline = package.on, time.monotonic() + package.deadline.total_seconds()
+    since = _job_started(run, round_number, job) or started
     while True:
-        setup = sql_aftermath.setup_facts(run, host, since=started - CLOCK_TOLERANCE)
+        setup = sql_aftermath.setup_facts(run, host, since=since - CLOCK_TOLERANCE)
         if not setup.running:
-            return setup
+            return _judged(run, package, setup)
         if time.monotonic() > deadline:
             _still_runs(run, package, started)
         tell("install", host, f"waiting for {setup.running[0].name} of SQL Server setup to end")
         if run.pause(run.stop):
             raise Stopped.because("install", f"{host}: asked to stop while {setup.running[0].name} of setup still runs")
+
+
+def _job_started(run: Run, round_number: int, job: Job) -> datetime | None:
+    """When the job began, which a run that adopts it has not seen."""
+    facts = JobFacts.model_validate(run.hosts[job.host].job([identity(run, round_number, job)])[0])
+    return facts.job.started if facts.job else None
 
 
 def _still_runs(run: Run, package: MssqlPatch, started: datetime) -> None:
