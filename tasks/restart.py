@@ -16,7 +16,7 @@ from model.reopen import RESTARTING, patches_begun
 from tasks import balancers, lease, readiness, services, web_readiness
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_aftermath import build_by_setup, engines
+from tasks.sql_aftermath import await_beside, build_by_setup, engines, setup_facts
 from tasks.step import step
 from tasks.still_installing import still_installing
 
@@ -340,6 +340,9 @@ def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline:
         _await_needed(run, host)
         web_readiness.await_iis(run, host, deadline, stop=run.stop)
     services.await_back(run, host, quiesce, deadline, stop=run.stop)
+    if host in run.sql and patches_begun(quiesce):
+        # Not before their services are back: until then each log is that of the start before.
+        await_beside(run, host, quiesce, setup_facts(run, host), deadline, stop=run.stop)
 
 
 def _start_manual(run: Run, host: str, known: readiness.Before, deadline: float, *, scripts: bool) -> None:

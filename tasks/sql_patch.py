@@ -104,7 +104,7 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
         held={sql_patch_section(package.build): _note(run, package)},
     )
     evidence = evidence or _evidence(run, package, round_number, job, started, adopted=adopted)
-    if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _has_build(evidence, package):
+    if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _is_there(evidence, package):
         return _restart_first(run, package, round_number, started, evidence)
     _must_be_patched(run, package, started, evidence)
     return _write(run, package, started, "installed", evidence.meaning, remark=_remark(evidence))
@@ -363,6 +363,14 @@ def last_record(run: Run, host: str, name: str) -> UpdateRecord | None:
 
 
 def proof(run: Run, record: UpdateRecord) -> str | None:
-    """What proves that a patch is installed: one build, of the engine over a fresh connection and of the registry."""
-    engine, setup = run.sql[record.host].facts().build, sql_aftermath.build_by_setup(run, record.host)
-    return f"build {engine}" if setup is not None and Build.parse(setup) == Build.parse(engine) else None
+    """What proves that a patch is installed: one build, of the engine over a fresh connection and of the registry.
+
+    Where it is for all instances of its host, none of them may be left behind.
+    """
+    host, setup = record.host, sql_aftermath.setup_facts(run, record.host)
+    engine, registered = run.sql[host].facts().build, setup.engine(run.estate.sql[host].instance)
+    packages = [p for p in run.estate.updates.packages if isinstance(p, MssqlPatch) and p.on == host]
+    if any(p.name == record.update and sql_aftermath.left_behind(p, setup) for p in packages):
+        return None
+    one = registered is not None and registered.build and Build.parse(registered.build) == Build.parse(engine)
+    return f"build {engine}" if one else None

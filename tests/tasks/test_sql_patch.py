@@ -15,6 +15,7 @@ from sql_bench import CU, NEW, OLD, SERVICES, Bench
 from lab.estate import PRESETS
 from lab.faults import Fault
 from lab.scripts.library import set_value
+from lab.scripts.setup_files import write_build
 from lab.spec import PackageSpec
 from model.outcome import Stopped
 from model.plan import plan_of
@@ -279,6 +280,34 @@ def test_all_instances_of_the_host(bench: Callable[..., Bench]) -> None:
     night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
     assert night.install().result == "installed"
     assert sorted(each["instance"] for each in night.audit("sqlpatch.install")) == ["MSSQLSERVER", "REPORTS"]
+
+
+def test_a_restart_before_setup_is_granted_where_another_instance_is_behind(bench: Callable[..., Bench]) -> None:
+    """The host's own has the build already: setup has refused to begin all the same, and nothing is half-done."""
+    spec = replace(PRESETS["acme"], sql_version=NEW, other_instances={"REPORTS": "15.0.4123.1"})
+    night = bench(spec, package={"all_instances": True})
+    night.fault("sqlpatch.reboot_first", times=1)
+    assert wants_restart_first(night.install())
+
+
+def test_a_patch_of_all_instances_is_proven_on_all_of_them(bench: Callable[..., Bench]) -> None:
+    """Before the portals open again the one beside must be at the build too, and through with its scripts."""
+    night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
+    record = night.install()
+    assert proof(night.run, record) == f"build {NEW}"
+    quiesce = night.run.hosts["sql01"].run("Get-QuiesceState")["quiesce"]
+    must_be_whole(night.run, "sql01", quiesce, NEW)
+    log = night.lab.hosts["sql01"].disk.path(
+        r"C:\Program Files\Microsoft SQL Server\MSSQL15.REPORTS\MSSQL\Log\ERRORLOG"
+    )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    failed = "2026-01-10 03:14:24.10 spid9s      Error: 3417, Severity: 21, State: 3.\n"
+    log.write_text(f"{failed}2026-01-10 03:14:24.10 spid9s      Cannot recover the master database.\n", "utf-16")
+    with pytest.raises(Stopped, match="the upgrade scripts of REPORTS failed: Cannot recover the master database"):
+        must_be_whole(night.run, "sql01", quiesce, NEW)
+    assert proof(night.run, record) == f"build {NEW}"
+    write_build(night.lab.hosts["sql01"], "REPORTS", "15.0.4123.1")
+    assert proof(night.run, record) is None
 
 
 def test_the_scripts_of_every_instance_are_watched_to_their_end(bench: Callable[..., Bench]) -> None:

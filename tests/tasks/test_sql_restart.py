@@ -52,3 +52,31 @@ def test_a_host_whose_scripts_do_not_end_is_not_restarted(bench: Callable[..., B
     failed = restarted(night)
     assert "sql01: SQL Server still waits for the script upgrade of MSSQLSERVER (" in failed.message
     assert [each for each in night.audit("host.shutdown") if each["host"] == "sql01"] == []
+
+
+def test_after_a_restart_the_scripts_of_the_other_instances_are_waited_for_too(bench: Callable[..., Bench]) -> None:
+    """Setup has answered 3010: theirs run at the boot, and nothing but their ERRORLOG tells of them."""
+    night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
+    night.fault("sqlpatch.exit_code", code=3010, times=1)
+    assert night.install().result == "installed"
+    log = night.lab.hosts["sql01"].disk.path(
+        r"C:\Program Files\Microsoft SQL Server\MSSQL15.REPORTS\MSSQL\Log\ERRORLOG"
+    )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    step = "2026-01-10 03:12:24.10 spid9s      Database 'master' is upgrading script 'u_tables.sql' from level 0 to level 2.\n"
+    over = "2026-01-10 03:14:24.10 spid9s      Recovery is complete. This is an informational message only.\n"
+
+    def boot_and_upgrade() -> None:
+        while not [each for each in night.audit("host.boot") if each["host"] == "sql01"]:
+            threading.Event().wait(0.01)
+        log.write_text(step, encoding="utf-16")
+        waits = "waiting for the script upgrade of REPORTS (u_tables.sql)"
+        while waits not in night.said("readiness"):
+            threading.Event().wait(0.01)
+        log.write_text(step + over, encoding="utf-16")
+
+    beside = threading.Thread(target=boot_and_upgrade, daemon=True)
+    beside.start()
+    assert restarted(night).ready
+    beside.join(5)
+    assert not beside.is_alive(), "its scripts were not waited for"
