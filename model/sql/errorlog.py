@@ -20,11 +20,13 @@ _STEP = re.compile(r".*'[^']+'[^']*'(?P<script>[^']+)'\D*\d{1,10}\D+\d{1,10}\D*"
 """``Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.``; some begin at level 0."""
 _OVER = re.compile(r"Recovery is complete\b|SQL Server is now ready for client connections\b")
 _BEGIN = re.compile(r"is upgrading script\b")
+_SKIPS = re.compile(r"^\s+-T ?902\s*$", re.MULTILINE)
+"""Among the startup parameters, which are lines without a time."""
 _SCRIPT_UPGRADE, _STEP_FAILED, _MASTER = 18401, 912, 3417
 
 TELLING = (
     r"'[^']+'[^']*'[^']+'\D*\d{1,10}\D+\d{1,10}\D*$|: \d{1,5}, [^:]+: (1[6-9]|2[0-5]), |: 18401, |"
-    r"Recovery is complete|ready for client connections"
+    r"Recovery is complete|ready for client connections|^\s+-T ?902\s*$"
 )
 """What to look for in the log of a start: its lines, each with the next one that is not blank, are all that ``script_upgrade`` needs."""
 
@@ -84,6 +86,12 @@ class ScriptUpgrade:
 
 def script_upgrade(text: str) -> ScriptUpgrade:
     """Judge the log of one start, whole or cut down to the lines that are ``TELLING``."""
+    if _SKIPS.search(text):
+        why = (
+            "it was started with trace flag 902, under which none of them runs. Take -T902 from its startup parameters "
+            "(SQL Server Configuration Manager), and restart it"
+        )
+        return ScriptUpgrade("failed", why=why)
     state: Literal["none", "running", "done", "failed"] = "none"
     step, readable = "", False
     causes: list[str] = []

@@ -133,3 +133,15 @@ def test_errors_are_read_where_a_blank_stands_before_the_colon() -> None:
     """As in French."""
     text = f"{STAMP} Erreur : 912, Gravit\u00e9\u00a0: 21, \u00c9tat : 2.\n{STAMP} La mise \u00e0 niveau a \u00e9chou\u00e9.\n"
     assert script_upgrade(telling(text)).why == "La mise \u00e0 niveau a \u00e9chou\u00e9 (912)"
+
+
+@pytest.mark.parametrize(("flag", "state"), [("-T 902", "failed"), ("-T902", "failed"), ("-T 9024", "none")])
+def test_trace_flag_902_skips_the_scripts(flag: str, state: str) -> None:
+    """The engine lists its startup parameters at the head of its log; what is to be done is said."""
+    text = (
+        f"{STAMP} Registry startup parameters: \n\t -d C:\\master.mdf\n\t {flag}\n"
+        f"{STAMP} Recovery is complete. This is an informational message only.\n"
+    )
+    found = script_upgrade(telling(text))
+    assert found.state == state
+    assert ("Take -T902 from its startup parameters" in found.why) == (state == "failed")

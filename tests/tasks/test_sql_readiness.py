@@ -35,3 +35,30 @@ def test_a_log_that_cannot_be_read_is_waited_for_until_the_deadline(
         await_sql(night.run, "sql01", time.monotonic() + 0.3, scripts=True)
     with pytest.raises(Stopped, match=r"the ERRORLOG of REPORTS, which cannot be read \(nothing answers\)"):
         await_others(night.run, "sql01", ("REPORTS",), time.monotonic() + 0.3)
+
+
+def test_an_engine_that_skips_its_scripts_is_not_ready(bench: Callable[..., Bench]) -> None:
+    """With trace flag 902 everything is ONLINE, and no script of the patch has run."""
+    night = bench()
+    night.lab.hosts["sql01"].parts["sql"].log("Registry startup parameters: \n\t -T 902", source="Server")
+    began = time.monotonic()
+    with pytest.raises(Stopped, match=r"the upgrade scripts of MSSQLSERVER failed: it was started with trace flag 902"):
+        await_sql(night.run, "sql01", began + 30, scripts=True)
+    assert time.monotonic() - began < 10
+    assert await_sql(night.run, "sql01", time.monotonic() + 30) == "15.0.4355.3"
+
+
+def test_an_engine_that_died_long_before_is_told_by_its_log(bench: Callable[..., Bench]) -> None:
+    """Its events are older than the wait for it: the script that failed is named all the same, and at once."""
+    night = bench()
+    night.fault("sqlpatch.script_upgrade_fails")
+    host = night.lab.hosts["sql01"]
+    host.parts["sql"].patch(NEW)
+    while not night.audit("sql.script_upgrade_failed"):
+        time.sleep(0.01)
+    with host.edit("events.json") as events:
+        events.clear()
+    began = time.monotonic()
+    with pytest.raises(Stopped, match=r"SQL Server has ended by itself: There is already an object named"):
+        await_sql(night.run, "sql01", began + 30, scripts=True)
+    assert time.monotonic() - began < 10
