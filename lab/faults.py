@@ -87,6 +87,7 @@ FAULTS = {
     "sql.slow_start": Kind("host", "it listens so many seconds later", "seconds"),
     "sql.upgrade_fails": Kind("host", "the scripts of a new build fail, and the service stops"),
     "sqlpatch.already": Kind("instance", "setup says that it is applied already", "code", "patches", "summary"),
+    "sqlpatch.another": Kind("instance", "another setup begins while the package is unpacked"),
     "sqlpatch.exit_code": Kind("instance", "setup ends with this code", "code", "patches", "summary"),
     "sqlpatch.hangs": Kind("instance", "setup does not end (said: after its last word)", "said"),
     "sqlpatch.leaves_services": Kind("instance", "setup leaves the other services of SQL Server stopped"),

@@ -234,6 +234,11 @@ def _registry_key(text: str) -> str:
 def _build(text: str) -> str:
     if not re.fullmatch(r"\d{1,5}(\.\d{1,5}){3}", text, re.ASCII):
         raise ValueError("a build is four numbers as SERVERPROPERTY('ProductVersion') says, in quotes: '15.0.4430.1'")
+    if re.match(r"1[123]\.[1-9]", text):
+        raise ValueError(
+            f"ProductVersion has 0 as its second number ({re.sub(r'[.][0-9]+', '.0', text, count=1)}); in {text} it is the "
+            f"service pack, as setup writes it into the registry"
+        )
     return text
 
 

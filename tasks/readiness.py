@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blocks.sql_server import SqlServerError
@@ -25,6 +25,9 @@ from tasks.run import Run
 
 FINAL = (AuthenticationFailed, CertificateRejected)
 """What no waiting mends, also while a host boots; anything else it may say on its way up."""
+
+_SERVICES_START = timedelta(minutes=10)
+"""After a boot, those that start delayed too."""
 
 
 def sql_services(instance: str) -> tuple[str, str]:
@@ -86,20 +89,23 @@ def await_sql(
     said = ""
     while True:
         samples = [*samples[-20:], run.sql[host].probe()]
+        upgrade = _script_upgrade(run, host, run.estate.sql[host].instance) if scripts else ScriptUpgrade("none")
+        if upgrade.state == "failed" and not samples[-1].waiting:
+            raise _failed(host, run.estate.sql[host].instance, upgrade)
         verdict = readiness(
             samples,
             databases=run.estate.sql[host].backup_databases,
             build=build,
             start_before=known.start,
             agent=known.agent,
-            scripts=_script_step(run, host) if scripts else None,
+            scripts=_unended(upgrade),
         )
         if isinstance(verdict, Ready):
             return verdict.build
         if verdict.waiting_for != said:
             said = verdict.waiting_for
             tell("readiness", host, f"waiting for {said}")
-        died = _died(run, host, since, scripts=scripts) if samples[-1].waiting else None
+        died = _died(run, host, since, upgrade) if samples[-1].waiting else None
         if died:
             raise Stopped.because("readiness", f"{host}: SQL Server has ended by itself: {died}. {_look(host)}")
         if verdict.hopeless or time.monotonic() > deadline:
@@ -128,43 +134,85 @@ def await_others(
     Raises Stopped where they fail, or as ``await_sql``.
     """
     for instance in instances:
-        while (upgrade := _script_upgrade(run, host, instance)) is not None and upgrade.state == "running":
-            said = f"the script upgrade of {instance} ({upgrade.step or 'begun'})"
+        upgrade = _once_ended(run, host, instance, deadline, stop)
+        if upgrade.state == "failed":
+            raise _failed(host, instance, upgrade)
+
+
+def await_none_at_work(
+    run: Run, host: str, instances: Sequence[str], deadline: float, *, stop: threading.Event | None = None
+) -> None:
+    """Wait until none of these instances is at its upgrade scripts, however they end; raises Stopped as ``await_sql``."""
+    for instance in instances:
+        _once_ended(run, host, instance, deadline, stop)
+
+
+def _once_ended(run: Run, host: str, instance: str, deadline: float, stop: threading.Event | None) -> ScriptUpgrade:
+    """What has become of the scripts of an instance, once none runs; none does where its service is stopped."""
+    last = ""
+    while True:
+        upgrade = _script_upgrade(run, host, instance)
+        said = _unended(upgrade, instance)
+        if said is None or _is_stopped(run, host, instance):
+            return upgrade
+        if said != last:
+            last = said
             tell("readiness", host, f"waiting for {said}")
-            if time.monotonic() > deadline:
-                raise Stopped.because("readiness", f"{host}: {said} has not ended. {_look(host)}")
-            _pause(run, host, said, stop)
-        if upgrade is not None and upgrade.state == "failed":
-            raise Stopped.because(
-                "readiness", f"{host}: the upgrade scripts of {instance} failed: {upgrade.why}. {_look(host)}"
-            )
+        if time.monotonic() > deadline:
+            raise Stopped.because("readiness", f"{host}: SQL Server still waits for {said}. {_look(host)}")
+        _pause(run, host, said, stop)
 
 
-def _script_step(run: Run, host: str) -> str | None:
-    """The script of an upgrade that goes on; None where none does, or the host does not say."""
-    found = _script_upgrade(run, host, run.estate.sql[host].instance)
-    return (found.step or "begun") if found is not None and found.state == "running" else None
+def _is_stopped(run: Run, host: str, instance: str) -> bool:
+    """Whether the engine of an instance does not run; False where its host does not say."""
+    engine = sql_services(instance)[1]
+    try:
+        facts = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=[engine], deadline=30))
+    except FINAL:
+        raise
+    except HostError:
+        return False
+    service = facts.service(engine)
+    return service is not None and service.status == "Stopped"
 
 
-def _script_upgrade(run: Run, host: str, instance: str) -> ScriptUpgrade | None:
-    """How far the upgrade scripts of this start are, by the ERRORLOG; None where the host does not say."""
+def _unended(upgrade: ScriptUpgrade, instance: str | None = None) -> str | None:
+    """What is to be waited for before the scripts can be said to be through; None where they are, or have failed.
+
+    ``instance`` is named where it is not the host's own.
+    """
+    whose, of = ("its", "") if instance is None else ("the", f" of {instance}")
+    if upgrade.state == "unread":
+        return f"{whose} ERRORLOG{of}, which cannot be read ({upgrade.why})"
+    return f"{whose} script upgrade{of} ({upgrade.step or 'begun'})" if upgrade.state == "running" else None
+
+
+def _script_upgrade(run: Run, host: str, instance: str) -> ScriptUpgrade:
+    """How far the upgrade scripts of this start are, by the ERRORLOG; a host that does not say has not said that none runs."""
     try:
         answer = run.hosts[host].run("Get-SqlErrorLog", instance=instance, pattern=TELLING, deadline=30)
     except FINAL:
         raise
-    except HostError:
-        return None
+    except HostError as error:
+        return ScriptUpgrade("unread", why=error.cause)
     return script_upgrade("\n".join(answer["lines"]))
+
+
+def _failed(host: str, instance: str, upgrade: ScriptUpgrade) -> Stopped:
+    return Stopped.because(
+        "readiness", f"{host}: the upgrade scripts of {instance} failed: {upgrade.why}. {_look(host)}"
+    )
 
 
 def _look(host: str) -> str:
     return f"See its ERRORLOG on {host}."
 
 
-def _died(run: Run, host: str, since: datetime, *, scripts: bool) -> str | None:
+def _died(run: Run, host: str, since: datetime, upgrade: ScriptUpgrade) -> str | None:
     """Why the engine has ended by itself, in the words of its host's event log; None while it may still come up.
 
-    Where upgrade ``scripts`` were to run, the ERRORLOG tells more: the error that the step has met.
+    Where its upgrade scripts have failed, the ERRORLOG tells more: the error that the step has met. It tells of the start
+    before as long as a boot has not come to the engine's service, and is believed without an event only after that.
 
     Whoever cannot connect learns nothing more from the instance: a start that failed and one that is slow look the same.
     """
@@ -174,14 +222,17 @@ def _died(run: Run, host: str, since: datetime, *, scripts: bool) -> str | None:
         service = facts.service(engine)
         if service is None or service.status != "Stopped":
             return None
+        if upgrade.state == "failed" and facts.now - facts.last_boot > _SERVICES_START:
+            return upgrade.why
         answer = run.hosts[host].run(
             "Get-EventRecords", log="Application", since=since.isoformat(), levels=[1, 2], deadline=30
         )
     except HostError:
         return None
     why = why_it_died(engine, events_of(answer))
-    upgrade = _script_upgrade(run, host, run.estate.sql[host].instance) if why and scripts else None
-    return upgrade.why if upgrade is not None and upgrade.state == "failed" else why
+    if why and upgrade.state == "running":  # when it was read
+        upgrade = _script_upgrade(run, host, run.estate.sql[host].instance)
+    return upgrade.why if why and upgrade.state == "failed" else why
 
 
 def _pause(run: Run, host: str, said: str, stop: threading.Event | None) -> None:

@@ -16,7 +16,7 @@ from model.reopen import RESTARTING, patches_begun
 from tasks import balancers, lease, readiness, services, web_readiness
 from tasks.progress import tell
 from tasks.run import Run
-from tasks.sql_aftermath import build_by_setup
+from tasks.sql_aftermath import await_beside, build_by_setup, engines, setup_facts
 from tasks.step import step
 from tasks.still_installing import still_installing
 
@@ -91,8 +91,9 @@ def recycle(run: Run, host: str) -> None:
 
 @dataclass
 class _Going:
-    """How far a restart is: asked for here, and heard; when first seen down; what SQL Server was; boots since."""
+    """How far a restart is: until when it must be over; asked for here, and heard; when first seen down; what SQL Server was; boots since."""
 
+    deadline: float
     asked: bool = False
     heard: bool = False
     down: datetime | None = None
@@ -110,20 +111,20 @@ def restart_host(run: Run, host: str, round_number: int) -> RestartRecord:
     ready within the estate's ``restart.deadline``; the record is written then too, without an end.
     """
     _hold_elsewhere(run, host, time.monotonic() + run.estate.restart.deadline.total_seconds())
-    asked, going = datetime.now(UTC), _Going()
-    deadline = time.monotonic() + run.estate.restart.deadline.total_seconds()
+    asked = datetime.now(UTC)
+    going = _Going(time.monotonic() + run.estate.restart.deadline.total_seconds())
     intent = f"{run.key}.{round_number}"
     # Before anything is installed a restart is due only where Windows itself must.
     services_only = round_number > 0 and _once_it_answers(
-        run, host, deadline, lambda: _services_suffice(run, host, intent)
+        run, host, going.deadline, lambda: _services_suffice(run, host, intent)
     )
     ready = None
-    _once_it_answers(run, host, deadline, lambda: balancers.drain(run, host))
+    _once_it_answers(run, host, going.deadline, lambda: balancers.drain(run, host))
     try:
         if services_only:
-            _restart_services(run, host, intent, deadline)
+            _restart_services(run, host, intent, going)
         else:
-            _until_ready(run, host, intent, going, deadline)
+            _until_ready(run, host, intent, going)
         ready = datetime.now(UTC)
     finally:
         run.restarting.discard(host)
@@ -192,9 +193,10 @@ def _services_suffice(run: Run, host: str, intent: str) -> bool:
     return not begun and not windows_asks(records, facts.pending_reboot)
 
 
-def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None:
+def _restart_services(run: Run, host: str, intent: str, going: _Going) -> None:
     """Restart SQL Server and the web server of a host whose Windows runs on; EngageIP's services stay stopped."""
     _must_cut_nothing(run, host)
+    _await_scripts(run, host, going, services_only=True)
     _note_restart(run, host, intent)
     _await_needed(run, host)
     _hold_billing(run, host)
@@ -212,22 +214,22 @@ def _restart_services(run: Run, host: str, intent: str, deadline: float) -> None
             "restart", f"{host}: {'; '.join(filter(None, trouble))}. Look at its services, then run again."
         )
     tell("restart", host, f"services restarted: {', '.join(names)}")
-    _await_ready(run, host, before, deadline)
+    _await_ready(run, host, before, going.deadline)
 
 
-def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
+def _until_ready(run: Run, host: str, intent: str, going: _Going) -> None:
     """Have the host restart, and wait until it is ready in one and the same boot.
 
     After updates, and by policy, a host may go down again right after it came up: what it had proven until then, and
     what was stopped again on it, counts for that boot only.
     """
     while True:
-        _down_and_up(run, host, intent, going, deadline)
+        _down_and_up(run, host, intent, going)
         try:
             boot = _boot(run, host)
             going.boots.add(boot)
             _hold_billing(run, host)
-            _await_ready(run, host, going.before, deadline)
+            _await_ready(run, host, going.before, going.deadline)
             if _boot(run, host) == boot:
                 return
             why = "another boot answers than before"
@@ -236,7 +238,7 @@ def _until_ready(run: Run, host: str, intent: str, going: _Going, deadline: floa
                 raise
             why = error.cause
         tell("restart", host, f"went away again before it was ready, and must be ready anew ({why})")
-        if time.monotonic() > deadline:
+        if time.monotonic() > going.deadline:
             raise _not_back(run, host, f"it went away again before it was ready: {why}")
         if run.pause(run.stop):
             raise Stopped.because("restart", f"{host}: asked to stop while it restarted again")
@@ -255,7 +257,7 @@ def _not_back(run: Run, host: str, said: str) -> Stopped:
     )
 
 
-def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: float) -> None:
+def _down_and_up(run: Run, host: str, intent: str, going: _Going) -> None:
     """Ask for the restart unless it was asked for, and wait for the proof that it has happened."""
     said = ""
     while True:
@@ -264,7 +266,7 @@ def _down_and_up(run: Run, host: str, intent: str, going: _Going, deadline: floa
             return
         if verdict is not None and verdict.state in {"unknown", "going"} and not going.heard:
             waiting_for = _try_to_ask(run, host, intent, going)
-        said = _wait(run, host, waiting_for, said, deadline)
+        said = _wait(run, host, waiting_for, said, going.deadline)
 
 
 def _look(run: Run, host: str, intent: str, going: _Going) -> tuple[RebootVerdict | None, str]:
@@ -302,6 +304,7 @@ def _try_to_ask(run: Run, host: str, intent: str, going: _Going) -> str:
 def _ask(run: Run, host: str, intent: str, going: _Going) -> None:
     """Hold what bills, stop SQL Server cleanly, ask Windows to restart; a request that was cut off counts as asked."""
     _must_cut_nothing(run, host)
+    _await_scripts(run, host, going)
     _note_restart(run, host, intent)
     _await_needed(run, host)
     _hold_billing(run, host)
@@ -336,6 +339,21 @@ def _must_cut_nothing(run: Run, host: str) -> None:
             f"{host}: not restarted, for {going} still goes on there. Look at it; once it has ended, run: billpatch recover "
             f"{run.called}",
         )
+
+
+def _await_scripts(run: Run, host: str, going: _Going, *, services_only: bool = False) -> None:
+    """Wait until no engine that goes down with the restart is at its upgrade scripts, whoever has begun them.
+
+    Raises Stopped where they take longer than their budget, which is none of the restart's own.
+    """
+    if host not in run.sql:
+        return
+    began = time.monotonic()
+    own = run.estate.sql[host]
+    until = began + own.script_upgrade.total_seconds()
+    names = (own.instance,) if services_only else engines(run, host)
+    readiness.await_none_at_work(run, host, names, until, stop=run.stop)
+    going.deadline += time.monotonic() - began
 
 
 def _note_restart(run: Run, host: str, intent: str) -> None:
@@ -417,6 +435,9 @@ def _await_ready(run: Run, host: str, before: readiness.Before | None, deadline:
         _await_needed(run, host)
         web_readiness.await_iis(run, host, deadline, stop=run.stop)
     services.await_back(run, host, quiesce, deadline, stop=run.stop)
+    if host in run.sql and patches_begun(quiesce):
+        # Not before their services are back: until then each log is that of the start before.
+        await_beside(run, host, quiesce, setup_facts(run, host), deadline, stop=run.stop)
 
 
 def _start_manual(run: Run, host: str, known: readiness.Before, deadline: float, *, scripts: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -30,6 +32,11 @@ def build_by_setup(run: Run, host: str) -> str | None:
     return engine.build if engine else None
 
 
+def engines(run: Run, host: str) -> tuple[str, ...]:
+    """Every engine of ``host``, also those that the estate does not name."""
+    return tuple(each.name for each in setup_facts(run, host).instances if each.kind == "SQL")
+
+
 def left_behind(package: MssqlPatch, setup: SetupFacts) -> str | None:
     """Which instances an ``all_instances`` patch has left at an older build; None where it has left none."""
     behind = [
@@ -43,6 +50,29 @@ def left_behind(package: MssqlPatch, setup: SetupFacts) -> str | None:
 def beside(package: MssqlPatch, setup: SetupFacts, instance: str) -> tuple[str, ...]:
     """The other instances that an ``all_instances`` patch is for."""
     return tuple(name for name in _all_of(package, setup) if name.casefold() != instance.casefold())
+
+
+def await_beside(
+    run: Run,
+    host: str,
+    quiesce: Mapping[str, Any],
+    setup: SetupFacts,
+    deadline: float,
+    *,
+    stop: threading.Event | None = None,
+) -> None:
+    """Wait until the other instances that the patches begun under ``quiesce`` were for are through with their scripts.
+
+    Raises Stopped where they fail, or have not ended at ``deadline``.
+    """
+    begun = patches_begun(quiesce)
+    names = {
+        name: None
+        for package in run.estate.updates.packages
+        if isinstance(package, MssqlPatch) and package.on == host and package.build in begun
+        for name in beside(package, setup, run.estate.sql[host].instance)
+    }
+    readiness.await_others(run, host, tuple(names), deadline, stop=stop)
 
 
 def _all_of(package: MssqlPatch, setup: SetupFacts) -> dict[str, str]:
@@ -96,7 +126,10 @@ def _ran(quiesce: Mapping[str, Any] | None) -> Iterable[str]:
 
 
 def must_be_whole(run: Run, host: str, quiesce: Mapping[str, Any], engine: str) -> None:
-    """Raise Stopped where a patch was begun under ``quiesce`` and the instance, which runs ``engine``, is not whole."""
+    """Raise Stopped where a patch was begun under ``quiesce`` and the instance, which runs ``engine``, is not whole.
+
+    Of the other instances that it was for, their upgrade scripts must have ended well.
+    """
     wanted = patches_begun(quiesce)
     if not wanted:
         return
@@ -112,6 +145,8 @@ def must_be_whole(run: Run, host: str, quiesce: Mapping[str, Any], engine: str) 
         raise Stopped.because(
             "bring back", f"{host}: {instance} is half-patched: {why}. See Summary.txt of setup on {host}."
         )
+    budget = run.estate.sql[host].script_upgrade.total_seconds()
+    await_beside(run, host, quiesce, setup, time.monotonic() + budget)
 
 
 def ways_back(run: Run, host: str, quiesce: Mapping[str, Any] | None, problem: str) -> tuple[str, ...]:

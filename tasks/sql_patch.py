@@ -11,6 +11,7 @@ from typing import Any, Literal
 from model.estate import MssqlPatch
 from model.gate import CLOCK_TOLERANCE
 from model.hresults import Meaning, sql_setup_meaning
+from model.jobs import JobFacts, Queued, Running, job_state
 from model.outcome import Stopped
 from model.reboot import pending_verdict
 from model.records import BackupRecord, HostFacts, UpdateRecord
@@ -21,7 +22,7 @@ from model.sql.facts import SetupFacts
 from model.sql.summary import Summary, newest_patch
 from model.words import duration_text
 from tasks import readiness, sql_aftermath
-from tasks.jobs import Job, JobFailed, OutcomeUnknown, is_begun, run_job
+from tasks.jobs import Job, JobFailed, OutcomeUnknown, identity, is_begun, run_job
 from tasks.packages import source_secrets
 from tasks.progress import tell
 from tasks.run import Run
@@ -87,8 +88,11 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
     up again.
     """
     host, job, started = package.on, sql_patch_job(run, package), datetime.now(UTC)
-    if not is_begun(run, round_number, job):
-        done = _there_already(run, package)
+    evidence: _Evidence | None = None
+    adopted = is_begun(run, round_number, job)
+    if not adopted:
+        evidence = _left_by_another(run, package, job)
+        done = None if evidence else _there_already(run, package)
         if done:
             return _write(run, package, started, "not-needed", remark=done)
     # From here on the instance may be half-patched: bring_back reads this on the host, whoever calls it.
@@ -99,8 +103,8 @@ def install_sql_patch(run: Run, package: MssqlPatch, round_number: int) -> Updat
         state="open",
         held={sql_patch_section(package.build): _note(run, package)},
     )
-    evidence = _evidence(run, package, round_number, job, started)
-    if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _has_build(evidence, package):
+    evidence = evidence or _evidence(run, package, round_number, job, started, adopted=adopted)
+    if evidence.meaning is not None and evidence.meaning.do == "reboot" and not _is_there(evidence, package):
         return _restart_first(run, package, round_number, started, evidence)
     _must_be_patched(run, package, started, evidence)
     return _write(run, package, started, "installed", evidence.meaning, remark=_remark(evidence))
@@ -128,6 +132,40 @@ def fits(run: Run, patches: Sequence[MssqlPatch]) -> dict[str, Fit]:
     return patches_of_host(patches, instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))
 
 
+def _left_by_another(run: Run, package: MssqlPatch, job: Job) -> _Evidence | None:
+    """What a job of another round or run has left that was at work on the host; None where none was, or it has not brought it.
+
+    A run that is resumed may come to a patch in an earlier round than the one that was at it when it was cut: a second job
+    would delete what the first one unpacks.
+    """
+    began = _once_no_other_runs(run, job)
+    if began is None:
+        return None
+    evidence = _judged(run, package, sql_aftermath.setup_facts(run, job.host, since=began - CLOCK_TOLERANCE))
+    if _is_there(evidence, package):
+        return evidence
+    budget = run.estate.sql[job.host].script_upgrade.total_seconds()
+    readiness.await_sql(run, job.host, time.monotonic() + budget, scripts=True, stop=run.stop)
+    return None
+
+
+def _once_no_other_runs(run: Run, job: Job) -> datetime | None:
+    """Wait for the jobs of other rounds and runs that patch SQL Server on that host; when the last began, None for none."""
+    host, began = run.hosts[job.host], None
+    while True:
+        known = [JobFacts.model_validate(each) for each in host.run("Get-PatchJob")["jobs"]]
+        ours = [each for each in known if each.job is not None and each.job.script == job.script]
+        other = next((each for each in ours if isinstance(job_state(each), Running | Queued)), None)
+        if other is None:
+            return began
+        tell("install", job.host, f"waiting for another job that patches SQL Server there ({other.id})")
+        facts = host.wait_job(
+            other.id, deadline=job.deadline, start_within=job.start_within, stop=run.stop, every=run.poll
+        )
+        ended = JobFacts.model_validate(facts).job
+        began = (ended.started if ended else None) or datetime.now(UTC)
+
+
 def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
     """What a person needs who finds the instance half-patched, and has nothing but its host; and what ran there."""
     backups = [r for r in run.journal.of(BackupRecord) if r.host == package.on and r.kind == "database"]
@@ -141,46 +179,69 @@ def _note(run: Run, package: MssqlPatch) -> dict[str, Any]:
 # What setup did ------------------------------------------------------------------------------------------------------
 
 
-def _evidence(run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime) -> _Evidence:
+def _evidence(
+    run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime, *, adopted: bool
+) -> _Evidence:
     """Run setup, or wait for the one that runs, and gather what it has left; raises Stopped where nothing was run."""
-    host, instance = package.on, run.estate.sql[package.on].instance
-    code: int | None = None
+    host = package.on
     try:
         answer = run_job(run, round_number, job)
     except JobFailed as failed:
-        _write(run, package, started, "failed", remark=failed.message)
-        raise Stopped.because("install", f"{host}: {package.name} was not installed: {failed.message}") from None
+        return _there_all_the_same(run, package, started, failed)
     except OutcomeUnknown as unknown:
         tell("install", host, f"{unknown}; builds and Summary.txt will tell")
-        setup = _once_setup_ended(run, package, started)
-    else:
-        code = answer["exit_code"]
-        if answer["ended"] == "late":
-            _still_runs(run, package, started)
-        if answer["ended"] == "lost":
-            tell("install", host, f"its job lost sight of setup: {answer['trouble']}; builds and Summary.txt will tell")
-            setup = _once_setup_ended(run, package, started)
-        else:
-            setup = sql_aftermath.setup_facts(run, host)
-            setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
-    summary = newest_patch(setup.summaries, package.build)
+        return _once_setup_ended(run, package, round_number, job, started)
+    if answer["ended"] == "late" and not adopted:
+        _still_runs(run, package, started)
+    if answer["ended"] == "late":
+        # That was an earlier run's news: setup may have ended since.
+        return _once_setup_ended(run, package, round_number, job, started)
+    if answer["ended"] == "lost":
+        tell("install", host, f"its job lost sight of setup: {answer['trouble']}; builds and Summary.txt will tell")
+        return _once_setup_ended(run, package, round_number, job, started)
+    setup = sql_aftermath.setup_facts(run, host)
+    setup = SetupFacts.model_validate({**setup.model_dump(), "summaries": answer["summaries"]})
+    return _judged(run, package, setup, answer["exit_code"])
+
+
+def _there_all_the_same(run: Run, package: MssqlPatch, started: datetime, failed: JobFailed) -> _Evidence:
+    """A failed job is final under its key, and what it was to install may have come since; raises Stopped where it has not."""
+    evidence = _judged(run, package, sql_aftermath.setup_facts(run, package.on))
+    if _is_there(evidence, package) and not evidence.setup.running:
+        tell("install", package.on, f"its job has failed ({failed.message}); the builds say that it is installed")
+        return evidence
+    _write(run, package, started, "failed", remark=failed.message)
+    why = f"{package.on}: {package.name} was not installed: {failed.message}"
+    raise Stopped.because("install", f"{why.rstrip('.')}. Mend that, then raise the attempt.") from None
+
+
+def _judged(run: Run, package: MssqlPatch, setup: SetupFacts, code: int | None = None) -> _Evidence:
+    """What setup has left, with its exit code, or what its Summary.txt says in the place of one."""
+    instance, summary = run.estate.sql[package.on].instance, newest_patch(setup.summaries, package.build)
     if code is None and summary is not None:
         code = summary.of(instance).code
     return _Evidence(None if code is None else sql_setup_meaning(code), summary, setup, instance)
 
 
-def _once_setup_ended(run: Run, package: MssqlPatch, started: datetime) -> SetupFacts:
+def _once_setup_ended(run: Run, package: MssqlPatch, round_number: int, job: Job, started: datetime) -> _Evidence:
     """What setup has left, once it runs no more: it may have outlived the job that was to watch it."""
     host, deadline = package.on, time.monotonic() + package.deadline.total_seconds()
+    since = _job_started(run, round_number, job) or started
     while True:
-        setup = sql_aftermath.setup_facts(run, host, since=started - CLOCK_TOLERANCE)
+        setup = sql_aftermath.setup_facts(run, host, since=since - CLOCK_TOLERANCE)
         if not setup.running:
-            return setup
+            return _judged(run, package, setup)
         if time.monotonic() > deadline:
             _still_runs(run, package, started)
         tell("install", host, f"waiting for {setup.running[0].name} of SQL Server setup to end")
         if run.pause(run.stop):
             raise Stopped.because("install", f"{host}: asked to stop while {setup.running[0].name} of setup still runs")
+
+
+def _job_started(run: Run, round_number: int, job: Job) -> datetime | None:
+    """When the job began, which a run that adopts it has not seen."""
+    facts = JobFacts.model_validate(run.hosts[job.host].job([identity(run, round_number, job)])[0])
+    return facts.job.started if facts.job else None
 
 
 def _still_runs(run: Run, package: MssqlPatch, started: datetime) -> None:
@@ -196,6 +257,11 @@ def _still_runs(run: Run, package: MssqlPatch, started: datetime) -> None:
 
 def _has_build(evidence: _Evidence, package: MssqlPatch) -> bool:
     return evidence.build is not None and at_least(evidence.build, package.build)
+
+
+def _is_there(evidence: _Evidence, package: MssqlPatch) -> bool:
+    """Whether setup has left the patch's build on every instance that it is for."""
+    return _has_build(evidence, package) and sql_aftermath.left_behind(package, evidence.setup) is None
 
 
 def _restart_first(
@@ -297,6 +363,14 @@ def last_record(run: Run, host: str, name: str) -> UpdateRecord | None:
 
 
 def proof(run: Run, record: UpdateRecord) -> str | None:
-    """What proves that a patch is installed: one build, of the engine over a fresh connection and of the registry."""
-    engine, setup = run.sql[record.host].facts().build, sql_aftermath.build_by_setup(run, record.host)
-    return f"build {engine}" if setup is not None and Build.parse(setup) == Build.parse(engine) else None
+    """What proves that a patch is installed: one build, of the engine over a fresh connection and of the registry.
+
+    Where it is for all instances of its host, none of them may be left behind.
+    """
+    host, setup = record.host, sql_aftermath.setup_facts(run, record.host)
+    engine, registered = run.sql[host].facts().build, setup.engine(run.estate.sql[host].instance)
+    packages = [p for p in run.estate.updates.packages if isinstance(p, MssqlPatch) and p.on == host]
+    if any(p.name == record.update and sql_aftermath.left_behind(p, setup) for p in packages):
+        return None
+    one = registered is not None and registered.build and Build.parse(registered.build) == Build.parse(engine)
+    return f"build {engine}" if one else None

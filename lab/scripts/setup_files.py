@@ -23,6 +23,8 @@ MESSAGES = {
     -2067919934: "A computer restart is required. You must restart this computer before installing SQL Server.",
     -2068774911: "Index (zero based) must be greater than or equal to zero and less than the size of the argument list.",
 }
+_SERVICE_PACKS = {11: (3000, 5058, 6020, 7001), 12: (4100, 5000, 6024), 13: (4001, 5026, 6300)}
+"""The third number of the build that each service pack begins with, by the version; later versions have none."""
 _YEARS = {11: "2012", 12: "2014", 13: "2016", 14: "2017", 15: "2019", 16: "2022", 17: "2025"}
 
 
@@ -41,11 +43,18 @@ def setup_value(host: Host, instance: str, name: str, kind: str = "SQL") -> str 
     return value
 
 
+def build_by_setup(build: str) -> str:
+    """A build as setup writes it: ``12.3.6024.0`` is 2014 SP3, of which the engine says 12.0.6024.0."""
+    major, _, number, revision = build.split(".")
+    packs = _SERVICE_PACKS.get(int(major))
+    return f"{major}.{sum(int(number) >= first for first in packs)}.{number}.{revision}" if packs else build
+
+
 def write_instance(host: Host, instance: str, build: str, edition: str = "Standard Edition") -> None:
     """An engine as setup writes it into the registry."""
     key = f"MSSQL{build.split('.', 1)[0]}.{instance}"
     set_value(host, rf"{ROOT}\Instance Names\SQL", instance, key)
-    set_value(host, rf"{ROOT}\{key}\Setup", "PatchLevel", build)
+    set_value(host, rf"{ROOT}\{key}\Setup", "PatchLevel", build_by_setup(build))
     set_value(host, rf"{ROOT}\{key}\Setup", "Edition", edition)
     log = rf"C:\Program Files\Microsoft SQL Server\{key}\MSSQL\Log\ERRORLOG"
     set_value(host, rf"{ROOT}\{key}\MSSQLServer\Parameters", "SQLArg1", f"-e{log}")
@@ -54,7 +63,7 @@ def write_instance(host: Host, instance: str, build: str, edition: str = "Standa
 def write_build(host: Host, instance: str, build: str) -> None:
     """PatchLevel, once the binaries have been replaced."""
     key = next(key for known, key in instances(host).items() if known.casefold() == instance.casefold())
-    set_value(host, rf"{ROOT}\{key}\Setup", "PatchLevel", build)
+    set_value(host, rf"{ROOT}\{key}\Setup", "PatchLevel", build_by_setup(build))
 
 
 def show_process(host: Host, path: str | None) -> None:
@@ -102,7 +111,7 @@ def summary_text(
         f"  ProductName:                   SQL Server {year}",
         f"  KBArticle:                     {package.get('kb', '')}",
         "  PatchType:                     QFE",
-        f"  PatchLevel:                    {package['build']}",
+        f"  PatchLevel:                    {build_by_setup(package['build'])}",
         "",
         "User Input Settings:",
         "  ACTION:                        Patch",

@@ -7,6 +7,7 @@ Faults, on the instance or the host:
 no further than to write its new build there; ``summary``: false, setup wrote none); ``sqlpatch.reboot_first`` (setup wants
 a restart, for whatever reason); ``sqlpatch.already`` (setup says that it is applied already, and does nothing);
 ``sqlpatch.hangs`` (``said``: true, setup does its work and never ends; false, it does nothing and never ends);
+``sqlpatch.another`` (somebody else's setup begins while the package is unpacked);
 ``sqlpatch.unwatched`` (its job loses sight of setup, which goes on to its end);
 ``sqlpatch.leaves_services`` (what setup stopped beside the engine stays stopped).
 """
@@ -24,7 +25,14 @@ from lab.scripts import JobCut, ScriptFailure, job
 from lab.scripts.facts import reboot_wanted
 from lab.scripts.library import ROOT, initialize_root
 from lab.scripts.package import NOT_A_PROGRAM, UNWATCHED, checked, read_package, receive
-from lab.scripts.setup_files import instances, setup_value, show_process, summary_text, write_build
+from lab.scripts.setup_files import (
+    build_by_setup,
+    instances,
+    setup_value,
+    show_process,
+    summary_text,
+    write_build,
+)
 from lab.scripts.sqlsetup import LOGS, SERVICES, running_setup, setup_summaries
 from lab.scripts.transfer import Progress, strike
 
@@ -39,12 +47,7 @@ def install_sql_patch(
     host: Host, parameters: dict[str, Any], secrets: dict[str, str], progress: Progress, stop: threading.Event
 ) -> dict[str, Any]:
     initialize_root(host)
-    if running := running_setup(host):
-        message = (
-            f"{running[0]['name']} (process {running[0]['id']}) of SQL Server setup runs already on {host.name.upper()}. "
-            "Wait for its end. Nothing was run."
-        )
-        raise ScriptFailure(message, "SetupRuns")
+    _assert_no_setup(host)
     work = rf"{ROOT}\staging\sql-{parameters['sha256'][:16]}"
     staged = receive(host, parameters, secrets)
     ended = ""
@@ -62,6 +65,11 @@ def install_sql_patch(
         if host.clock.sleep(UNPACK_SECONDS, stop):
             raise JobCut
         host.disk.write(rf"{work}\x\setup.exe", data)
+        if strike(host, "sqlpatch.another", instance) is not None:
+            show_process(host, rf"{LOGS}\150\Setup Bootstrap\SQL2019\x64\setup.exe")
+        ended = "lost"
+        _assert_no_setup(host)
+        ended = ""
         if strike(host, "sqlpatch.unwatched", instance) is not None:
             ended, code = "lost", None
             unwatched = _Setup(host, parameters, package, began, host.clock.stopping)
@@ -84,6 +92,15 @@ def install_sql_patch(
         "summaries": [] if ended == "lost" else setup_summaries(host, began),
         "seconds": UNPACK_SECONDS + SETUP_SECONDS,
     }
+
+
+def _assert_no_setup(host: Host) -> None:
+    if running := running_setup(host):
+        message = (
+            f"{running[0]['name']} (process {running[0]['id']}) of SQL Server setup runs already on {host.name.upper()}. "
+            "Wait for its end. Nothing was run."
+        )
+        raise ScriptFailure(message, "SetupRuns")
 
 
 def _remove(host: Host, folder: str) -> None:
@@ -174,7 +191,7 @@ class _Setup:
 
     def _code(self, before: str) -> int:
         """What setup ends with by itself: patched already, a restart wanted first, or well."""
-        if before == self._package["build"]:
+        if before == build_by_setup(self._package["build"]):
             return ALREADY
         return REBOOT_FIRST if reboot_wanted(self._host) else 0
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, Self
+
+_WITH_SERVICE_PACK = re.compile(r"\s*(1[123])\.\d+(\.\d+\.\d+)\s*", re.ASCII)
+"""2012, 2014 and 2016, the last of which had service packs."""
 
 
 class Build(NamedTuple):
@@ -28,3 +32,12 @@ class Build(NamedTuple):
 def at_least(actual: str, wanted: str) -> bool:
     """Whether build ``actual`` is ``wanted`` or newer."""
     return Build.parse(actual) >= Build.parse(wanted)
+
+
+def engine_build(setup: str) -> str:
+    """The build as the engine says it, of one as ``setup`` writes it: 12.3.6024.0 is 12.0.6024.0.
+
+    Up to 2016 the second number that setup writes (PatchLevel in the registry and in Summary.txt) is the service pack; that
+    of ProductVersion is always 0. What is no build stays as it is.
+    """
+    return _WITH_SERVICE_PACK.sub(r"\1.0\2", setup)

@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 _ENTRY = re.compile(r"(?P<at>(?:\d{4})?-?\d\d-\d\d \d\d:\d\d:\d\d\.\d\d) (?P<source>\S+)\s+(?P<text>.*)")
-_ERROR = re.compile(r"[^\s:]+: (?P<number>\d+), [^\s:]+: (?P<severity>\d+), [^\s:]+: \d+\.")
-"""``Error: 912, Severity: 21, State: 2.``, ``Error: 18456, gravedad: 14, estado: 38.``"""
-_STEP = re.compile(r".*'[^']+'[^']*'(?P<script>[^']+)'\D*\d{8,10}\D+\d{8,10}\D*")
-"""``Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.``"""
+_ERROR = re.compile(r"[^\s:]+\s?: (?P<number>\d+), [^\s:]+\s?: (?P<severity>\d+), [^\s:]+\s?: \d+\.")
+"""``Error: 912, Severity: 21, State: 2.``, ``Error: 18456, gravedad: 14, estado: 38.``, ``Erreur : 912, Gravité : 21, État : 2.``"""
+_STEP = re.compile(r".*'[^']+'[^']*'(?P<script>[^']+)'\D*\d{1,10}\D+\d{1,10}\D*")
+"""``Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.``; some begin at level 0."""
 _OVER = re.compile(r"Recovery is complete\b|SQL Server is now ready for client connections\b")
 _BEGIN = re.compile(r"is upgrading script\b")
+_SKIPS = re.compile(r"^\s+-T ?902\s*$", re.MULTILINE)
+"""Among the startup parameters, which are lines without a time."""
 _SCRIPT_UPGRADE, _STEP_FAILED, _MASTER = 18401, 912, 3417
 
 TELLING = (
-    r"'[^']+'[^']*'[^']+'\D*\d{8,10}\D+\d{8,10}|: \d{1,5}, [^:]+: (1[6-9]|2[0-5]), |: 18401, |"
-    r"Recovery is complete|ready for client connections"
+    r"'[^']+'[^']*'[^']+'\D*\d{1,10}\D+\d{1,10}\D*$|: \d{1,5}, [^:]+: (1[6-9]|2[0-5]), |: 18401, |"
+    r"Recovery is complete|ready for client connections|^\s+-T ?902\s*$"
 )
 """What to look for in the log of a start: its lines, each with the next one that is not blank, are all that ``script_upgrade`` needs."""
 
@@ -73,16 +75,23 @@ def _joined(text: str) -> Iterator[tuple[str, str, str]]:
 class ScriptUpgrade:
     """How far it is: ``step`` is the script that runs (or ran last), ``why`` the errors of one that failed.
 
-    ``none``: the log tells of none, or not in a language that we read: then SQL Server itself must tell.
+    ``none``: the log tells of none, or not in a language that we read: then SQL Server itself must tell. ``unread``: nobody
+    could read the log, for ``why``.
     """
 
-    state: Literal["none", "running", "done", "failed"]
+    state: Literal["none", "running", "done", "failed", "unread"]
     step: str = ""
     why: str = ""
 
 
 def script_upgrade(text: str) -> ScriptUpgrade:
     """Judge the log of one start, whole or cut down to the lines that are ``TELLING``."""
+    if _SKIPS.search(text):
+        why = (
+            "it was started with trace flag 902, under which none of them runs. Take -T902 from its startup parameters "
+            "(SQL Server Configuration Manager), and restart it"
+        )
+        return ScriptUpgrade("failed", why=why)
     state: Literal["none", "running", "done", "failed"] = "none"
     step, readable = "", False
     causes: list[str] = []
@@ -93,7 +102,8 @@ def script_upgrade(text: str) -> ScriptUpgrade:
             state = "failed"
             causes += [_said(before)] if entry.number == _STEP_FAILED and before and before.number else []
             causes.append(_said(entry))
-        elif told:
+        elif told and (state in {"none", "running"} or _BEGIN.search(entry.text)):
+            # Once all is over, lines that only look like a step come all day.
             state, step = "running", told["script"]
             readable = readable or _BEGIN.search(entry.text) is not None
         elif entry.number == _SCRIPT_UPGRADE:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, field_validator
 
 from model.records import Answer
+from model.sql.builds import engine_build
 
 AgentState = Literal["running", "stopped", "absent"]
 """``absent``: Express has no Agent."""
@@ -35,8 +36,13 @@ class RegistryInstance(Answer):
     kind: Literal["SQL", "OLAP", "RS"]
     id: str
     build: str | None = None
-    """PatchLevel."""
+    """PatchLevel, in the engine's numbers (``model.sql.builds.engine_build``)."""
     edition: str | None = None
+
+    @field_validator("build")
+    @classmethod
+    def _as_the_engine_says(cls, build: str | None) -> str | None:
+        return None if build is None else engine_build(build)
 
 
 class SqlService(Answer):

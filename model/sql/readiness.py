@@ -65,16 +65,15 @@ def readiness(
     """Judge the samples so far, newest last.
 
     Ready is: a start other than ``start_before`` (None: any), ``build`` or newer (None: any), every one of ``databases``
-    ONLINE, and Agent running if ``agent`` says that it ran before: all of that ``stable`` times in a row. ``scripts`` is the
-    step of a script upgrade that goes on, as the ERRORLOG tells: an administrator is let in meanwhile, and sees databases
-    ONLINE, so that no sample tells it.
+    ONLINE, and Agent running if ``agent`` says that it ran before: all of that ``stable`` times in a row. ``scripts`` is
+    what the ERRORLOG still keeps waiting for, a script upgrade that goes on: an administrator is let in meanwhile, and sees
+    databases ONLINE, so that no sample tells it.
     """
     if not samples:
         return NotReady("the first look")
     newest = samples[-1]
     if scripts is not None:
-        waiting = f"its script upgrade ({scripts or 'begun'})"
-        return NotReady(f"{waiting}: {newest.waiting}" if newest.waiting else waiting)
+        return NotReady(f"{scripts}: {newest.waiting}" if newest.waiting else scripts)
     missing = _missing(newest, databases, build, start_before, agent=agent)
     if missing is not None:
         hopeless = _is_hopeless(samples, databases, stable) or _is_another_build(samples, build, start_before, stable)

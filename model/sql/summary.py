@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from model.hresults import sql_setup_meaning, unsigned
+from model.sql.builds import engine_build
 from model.sql.facts import SummaryText
 
 _HEADING = re.compile(r"(?:Instance (?P<instance>\S+) o|O)verall summary:", re.IGNORECASE)
@@ -58,7 +59,10 @@ class Feature:
 
 @dataclass(frozen=True)
 class Summary:
-    """A Summary.txt; ``instances`` by name. ``patch_level`` and ``kb`` are of the package, not of what is installed."""
+    """A Summary.txt; ``instances`` by name.
+
+    ``patch_level`` (in the engine's numbers) and ``kb`` are of the package, not of what is installed.
+    """
 
     overall: Section
     instances: dict[str, Section] = field(default_factory=dict)
@@ -135,7 +139,7 @@ def parse_summary(text: str) -> Summary | None:
             for f in features
         ),
         rules=tuple(rules),
-        patch_level=package.get("PatchLevel", ""),
+        patch_level=engine_build(package.get("PatchLevel", "")),
         kb=package.get("KBArticle", ""),
     )
 

@@ -70,13 +70,18 @@ function Wait-Setup {
     'exited'
 }
 
+function Assert-NoSetup {
+    <# .SYNOPSIS Fails where SQL Server setup is at work, whoever has begun it: two would be at the same files. #>
+    $running = @(Get-SetupProcess)
+    if ($running.Count -gt 0) {
+        throw (New-Failure -Id 'SetupRuns' -Message "$($running[0].name) (process $($running[0].id)) of SQL Server setup runs already on $env:COMPUTERNAME. Wait for its end. Nothing was run.")
+    }
+}
+
 Initialize-PatchingRoot
 # Not $work: a block given to Invoke-Retry would see its parameter of that name.
 $unpackTo = "$(Get-PatchingRoot)\staging\sql-$($sha256.Substring(0, 16))"
-$running = @(Get-SetupProcess)
-if ($running.Count -gt 0) {
-    throw (New-Failure -Id 'SetupRuns' -Message "$($running[0].name) (process $($running[0].id)) of SQL Server setup runs already on $env:COMPUTERNAME. Wait for its end. Nothing was run.")
-}
+Assert-NoSetup
 Remove-Work
 # Windows runs no program of 4 GB or more.
 $package = Receive-Package -Source $source -Sha256 $sha256 -Secrets $secrets -Largest 4GB
@@ -98,6 +103,10 @@ try {
     }
     $target = "/InstanceName=$instance"
     if ($all_instances) { $target = '/AllInstances' }
+    # One that has begun meanwhile may be at work in this very folder: what fails here leaves it as it is.
+    $ended = 'lost'
+    Assert-NoSetup
+    $ended = 'exited'
     Write-JobProgress -Percent 5 -Message "patching $instance ($before) with $file"
     $setup = Start-Process -FilePath "$unpackTo\x\setup.exe" -ArgumentList (@('/quiet', '/IAcceptSQLServerLicenseTerms', '/Action=Patch', $target) + $arguments) -PassThru
     $ended = 'lost'

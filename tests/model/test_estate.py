@@ -73,6 +73,15 @@ def test_a_share_of_a_patched_server_is_a_fault_in_its_file(server: str) -> None
         load_estate(MINIMAL.replace(r"\\nas01\billing", rf"\\{server}\billing"), "x.yaml")
 
 
+def test_a_build_as_setup_writes_it_is_told_with_the_right_one() -> None:
+    """Up to 2016 setup writes the service pack into it: no engine ever says that it runs 13.3.6441.1."""
+    package = (
+        f"{{kind: mssql-patch, name: P, on: bill01, source: 'C:\\p.exe', sha256: {'ab' * 32}, build: 13.3.6441.1}}"
+    )
+    with pytest.raises(EstateFaults, match=r"ProductVersion has 0 as its second number \(13\.0\.6441\.1\)"):
+        load_estate(MINIMAL + f"updates: {{packages: [{package}]}}\n", "x.yaml")
+
+
 def test_ten_lines_are_an_estate() -> None:
     """The smallest estate: one machine with everything on it, the defaults for the rest."""
     assert len(MINIMAL.strip().splitlines()) <= 10

@@ -150,3 +150,12 @@ def test_all_instances_are_judged_where_all_are_patched() -> None:
     behind = setup(MSSQLSERVER="15.0.4430.1", REPORTS="15.0.4123.1")
     (needed,) = patches_of_host([everyone], "MSSQLSERVER", "15.0.4430.1", "Standard", behind).values()
     assert needed.state == "applies"
+
+
+def test_a_second_instance_on_a_service_pack_is_not_above() -> None:
+    """13.3.6300.2 is how setup writes 13.0.6300.2: it lacks the patch that the first instance has."""
+    everyone = patch("13.0.6441.1", all_instances=True)
+    registry = setup(MSSQLSERVER="13.3.6441.1", REPORTS="13.3.6300.2")
+    (needed,) = patches_of_host([everyone], "MSSQLSERVER", "13.0.6441.1", "Standard", registry).values()
+    assert needed.state == "applies"
+    assert "REPORTS (13.0.6300.2)" in str(shared_with(everyone, "MSSQLSERVER", registry))

@@ -9,6 +9,8 @@ import pytest
 
 from model.sql.errorlog import TELLING, ScriptUpgrade, entries, script_upgrade
 
+STAMP = "2026-01-10 03:12:24.10 spid6s     "
+
 
 def log(captures: Path, name: str) -> str:
     """A captured log, decoded by its byte-order mark."""
@@ -96,3 +98,50 @@ def test_a_log_in_a_language_that_we_do_not_read_does_not_keep_us_waiting() -> N
     assert script_upgrade(text).state == "none"
     failed = text + "2026-01-10 03:12:01.10 spid6s      Fehler: 912, Schweregrad: 21, Status: 2.\n"
     assert script_upgrade(failed).state == "failed"
+
+
+@pytest.mark.parametrize(("script", "level"), [("sqlagent100_msdb_upgrade.sql", 2), ("ISServer_upgrade.sql", 500)])
+def test_a_step_may_have_short_levels(script: str, level: int) -> None:
+    """They begin at nothing: a script that runs is not overlooked, by the host or here."""
+    text = f"{STAMP} Database 'master' is upgrading script '{script}' from level 0 to level {level}.\n"
+    over = f"{STAMP} Recovery is complete. This is an informational message only. No user action is required.\n"
+    assert script_upgrade(telling(text)) == ScriptUpgrade("running", script)
+    assert script_upgrade(telling(text + over)).state == "done"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Login failed for user 'engageip'. Reason: Failed to open the database 'EngageIP'. [CLIENT: 10.0.0.9]",
+        "Using 'xpstar.dll' version '2017.140.1000' to execute extended stored procedure 'xp_regread'.",
+        "Configuration option 'show advanced options' changed from 0 to 1. Run the RECONFIGURE statement to install.",
+        "The tail of the log for database 'A' is being rewritten to match the new sector size of 'B', 4096 bytes, 512 in use",
+    ],
+)
+def test_what_names_two_things_and_numbers_is_no_step_after_the_end(line: str) -> None:
+    """Such lines come all day: one of them would begin the upgrade anew, and nothing would ever end it."""
+    over = (
+        f"{STAMP} Database 'master' is upgrading script 'u_tables.sql' from level 234884480 to level 234884484.\n"
+        f"{STAMP} Recovery is complete. This is an informational message only.\n"
+    )
+    assert script_upgrade(f"{over}{STAMP} {line}\n").state == "done"
+    if "4096" not in line:
+        assert not re.search(TELLING, line)
+
+
+def test_errors_are_read_where_a_blank_stands_before_the_colon() -> None:
+    """As in French."""
+    text = f"{STAMP} Erreur : 912, Gravit\u00e9\u00a0: 21, \u00c9tat : 2.\n{STAMP} La mise \u00e0 niveau a \u00e9chou\u00e9.\n"
+    assert script_upgrade(telling(text)).why == "La mise \u00e0 niveau a \u00e9chou\u00e9 (912)"
+
+
+@pytest.mark.parametrize(("flag", "state"), [("-T 902", "failed"), ("-T902", "failed"), ("-T 9024", "none")])
+def test_trace_flag_902_skips_the_scripts(flag: str, state: str) -> None:
+    """The engine lists its startup parameters at the head of its log; what is to be done is said."""
+    text = (
+        f"{STAMP} Registry startup parameters: \n\t -d C:\\master.mdf\n\t {flag}\n"
+        f"{STAMP} Recovery is complete. This is an informational message only.\n"
+    )
+    found = script_upgrade(telling(text))
+    assert found.state == state
+    assert ("Take -T902 from its startup parameters" in found.why) == (state == "failed")

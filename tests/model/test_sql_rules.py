@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.sql import statements
-from model.sql.builds import Build, at_least
+from model.sql.builds import Build, at_least, engine_build
+from model.sql.facts import RegistryInstance
 from model.sql.quiet import counted, running
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,24 @@ def test_what_is_no_build_is_an_error(text: str) -> None:
     """Nothing is guessed from half a build."""
     with pytest.raises(ValueError, match="not a SQL Server build"):
         Build.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("setup", "engine"),
+    [
+        ("12.3.6024.0", "12.0.6024.0"),
+        ("13.3.6441.1", "13.0.6441.1"),
+        ("11.4.7001.0", "11.0.7001.0"),
+        ("13.0.1742.0", "13.0.1742.0"),
+        ("15.0.4430.1", "15.0.4430.1"),
+        ("10.50.6000.34", "10.50.6000.34"),
+        ("", ""),
+    ],
+)
+def test_a_build_as_setup_writes_it(setup: str, engine: str) -> None:
+    """Its second number is the service pack, up to 2016."""
+    assert engine_build(setup) == engine
+    assert RegistryInstance(name="X", kind="SQL", id="x", build=setup).build == engine
 
 
 def test_quiet_is_empty() -> None:

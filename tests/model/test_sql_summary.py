@@ -173,3 +173,11 @@ def test_the_newest_patch_counts() -> None:
     assert found is not None
     assert found.patch_level == "15.0.4430.1"
     assert newest_patch([discovery, half]) is None
+
+
+@pytest.mark.parametrize("written", ["13.3.6441.1", "13.0.6441.1"])
+def test_a_package_for_a_service_pack_is_known_by_its_build(written: str) -> None:
+    """Setup writes the service pack into the second number, as it does in the registry; either way it is this package's."""
+    text = SummaryText(path="x", written=datetime(2026, 1, 10, tzinfo=UTC), text=FAILED.replace("15.0.4430.1", written))
+    assert newest_patch([text], "13.0.6441.1") is not None
+    assert newest_patch([text], "13.0.6404.1") is None

@@ -39,7 +39,7 @@ def registry(state: dict[str, Any]) -> None:
     parameters = {"SQLArg0": r"-dC:\master.mdf", "SQLArg1": "-e" + LOG.replace("C/", "C:\\", 1).replace("/", "\\")}
     setup = {"Setup": {"@": {"PatchLevel": OLD, "Edition": "Standard Edition"}}}
     server["MSSQL15.MSSQLSERVER"] = {**setup, "MSSQLServer": {"Parameters": {"@": parameters}}}
-    server["MSSQL13.BILLING"] = {"Setup": {"@": {"PatchLevel": "13.0.6300.2"}}}
+    server["MSSQL13.BILLING"] = {"Setup": {"@": {"PatchLevel": "13.3.6300.2"}}}
 
 
 def services(state: dict[str, Any]) -> None:
@@ -173,6 +173,16 @@ def test_a_setup_that_is_late_is_left_alone(hosts: Any) -> None:
     assert len(started(hosts)) == 2
 
 
+def test_a_setup_that_has_begun_while_the_package_was_unpacked(hosts: Any) -> None:
+    """Two would be at the same files: ours does not begin, and what the other may run from stays."""
+    said(hosts, 0, another=True)
+    hosts.lab.faults.declare(Fault("sqlpatch.another"))
+    failure = hosts.call_job("Install-SqlPatch", patch()).agree("line")
+    assert failure["id"] == "SetupRuns"
+    assert len(started(hosts)) == 1
+    assert len(left(hosts)[0]) == 3
+
+
 def test_a_setup_that_nobody_could_watch_may_go_on(hosts: Any) -> None:
     """That the job has failed says nothing of the patch: setup's files stay, and what it does is asked for."""
     said(hosts, 0, unwatched=True)
@@ -187,7 +197,7 @@ def test_what_setup_has_left_behind(hosts: Any) -> None:
     """From the registry, whatever runs: engines and others, services by name, no summary unless asked for."""
     answer = hosts.run("Get-SqlSetup").agree()
     assert [(each["name"], each["kind"], each["build"]) for each in answer["instances"]] == [
-        ("BILLING", "SQL", "13.0.6300.2"),
+        ("BILLING", "SQL", "13.3.6300.2"),
         ("MSSQLSERVER", "SQL", OLD),
         ("MSSQLSERVER", "OLAP", None),
     ]

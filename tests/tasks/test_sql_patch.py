@@ -2,181 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+from sql_bench import CU, NEW, OLD, SERVICES, Bench
 
-from blocks.winrm.errors import HostError
-from lab.estate import PRESETS, Lab
+from lab.estate import PRESETS
 from lab.faults import Fault
 from lab.scripts.library import set_value
+from lab.scripts.setup_files import write_build
+from lab.spec import PackageSpec
 from lab.sql.phases import STEPS
 from model.outcome import Stopped
 from model.plan import plan_of
 from model.records import UpdateRecord
 from model.scan import Scan
-from tasks import files, install
-from tasks.progress import Progress, subscribe
+from tasks import install
 from tasks.readiness import await_others
-from tasks.run import Run, open_run
 from tasks.sql_aftermath import must_be_whole, start_what_ran
 from tasks.sql_patch import install_sql_patch, proof, wants_restart_first
-
-OLD, NEW, CU = "15.0.4355.3", "15.0.4430.1", "SQL Server 2019 CU32"
-SERVICES = ("SQLSERVERAGENT", "SQLWriter", "MsDtsServer150", "SQLServerReportingServices")
-
-
-@dataclass
-class Bench:
-    """A lab with a quiesce open on its hosts, a run over it, and what it has told."""
-
-    lab: Lab
-    run: Run
-    told: list[Progress]
-
-    def install(self, round_number: int = 1) -> UpdateRecord:
-        (package,) = self.run.estate.updates.packages
-        return install_sql_patch(self.run, package, round_number)
-
-    def refused(self, round_number: int = 1) -> str:
-        with pytest.raises(Stopped) as caught:
-            self.install(round_number)
-        return str(caught.value)
-
-    def fetch(self) -> Any:
-        """What lies ready; the state of the task where it has failed."""
-        step: Any = files.fetch
-        assert files.hosts(self.run) == ("sql01",)
-        return step._task.fn(self.run, "sql01")
-
-    def fault(self, name: str, times: int | None = None, **settings: Any) -> None:
-        self.lab.declare(Fault(name, times=times, with_=settings))
-
-    def audit(self, *events: str) -> list[dict[str, Any]]:
-        whole, _, _ = self.lab.audit.path.read_text(encoding="utf-8").rpartition("\n")
-        return [each for each in map(json.loads, whole.splitlines()) if each["event"] in events]
-
-    def when(self, event: str, act: Callable[[], object]) -> None:
-        """Do something the first time that an event is written, before whoever has written it goes on."""
-        write, to_do = self.lab.audit.write, [act]
-
-        def written(host: str, what: str, **more: Any) -> None:
-            write(host, what, **more)
-            if what == event and to_do:
-                to_do.pop()()
-
-        self.lab.audit.write = written  # type: ignore[method-assign]
-
-    def tell_each_script(self) -> None:
-        """Have each script of an upgrade last until it has been told, however slow or fast the machine is."""
-        server = self.lab.hosts["sql01"].parts["sql"]
-        log = server.log
-
-        def logged(text: str, *number: int, **more: Any) -> None:
-            log(text, *number, **more)
-            begun = re.search("is upgrading script '(.+?)'", text)
-            deadline = time.monotonic() + 10
-            while begun and begun[1] not in self.scripts_told() and time.monotonic() < deadline:
-                time.sleep(0.005)
-
-        server.log = logged
-
-    def scripts_told(self) -> list[str]:
-        """The scripts of the engine's upgrade that were waited for, in order."""
-        waits = (re.search(r"^waiting for its script upgrade \((.+?)\)", each.message) for each in list(self.told))
-        return list(dict.fromkeys(found[1] for found in waits if found))
-
-    def restart(self, intent: str) -> None:
-        """Restart the SQL Server host as the runbook does between two rounds, and wait until it is ready."""
-        host = self.lab.hosts["sql01"]
-        before = host.boot_number
-        with suppress(HostError):  # two seconds of lab time later it is down, and may not have answered before
-            self.run.hosts["sql01"].run("Restart-PatchedHost", intent=intent, reason="test", fence=1)
-        deadline = time.monotonic() + 30
-        while True:
-            assert time.monotonic() < deadline, "the host has not come back"
-            # The sessions of before are dead: a call finds that out, and opens another.
-            with suppress(HostError):
-                self.run.hosts["sql01"].run("Get-RebootState", intent=intent)
-                if host.boot_number > before and host.parts["sql"].wait_until_ready(60):
-                    return
-            time.sleep(0.01)
-
-    def services(self) -> dict[str, str]:
-        known = self.lab.hosts["sql01"].read("services.json")
-        return {name: known[name]["status"] for name in SERVICES}
-
-    def staged(self) -> list[Path]:
-        folder = self.lab.hosts["sql01"].disk.path(r"C:\ProgramData\EngageIPPatching\staging")
-        return [path for path in folder.rglob("*") if path.is_file()]
-
-    @property
-    def record(self) -> UpdateRecord:
-        (record,) = self.run.journal.of(UpdateRecord)
-        return record
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
-    """Start a lab whose estate file is changed: ``bench("gdr", package={"branch": "leave-gdr"}, sql={...})``."""
-    made: list[Bench] = []
-    told: list[Progress] = []
-
-    def start(
-        preset: str = "acme",
-        package: dict[str, Any] | None = None,
-        sql: dict[str, Any] | None = None,
-        speed: float = 400,
-        later: tuple[str, ...] = (),
-        viewer: bool = False,
-    ) -> Bench:
-        lab = Lab(PRESETS[preset], tmp_path / "lab", speed=speed).start()
-        monkeypatch.setenv("BILLPATCH_CREDENTIALS", str(lab.credentials_file))
-        monkeypatch.setenv("BILLPATCH_POLL_SECONDS", "0.02")
-        yaml = YAML(typ="safe", pure=True)
-        document = yaml.load(lab.estate_file.read_text(encoding="utf-8"))
-        document["updates"]["packages"][0].update(package or {})
-        document["sql"]["sql01"].update(sql or {})
-        for build in later:
-            data = b"MZ\n" + json.dumps({"build": build, "kb": "KB5063757"}).encode() + b"\n"
-            (lab.share / "packages" / f"{build}.exe").write_bytes(data)
-            first = document["updates"]["packages"][0]
-            own = {"name": f"the patch to {build}", "source": rf"\\nas01\billing\packages\{build}.exe", "build": build}
-            document["updates"]["packages"].append({**first, **own, "sha256": hashlib.sha256(data).hexdigest()})
-        if viewer:
-            brings = {"installs": {"registry": {r"SOFTWARE\Acme\Reports": {"Version": "9.0"}}}}
-            data = b"MZ\n" + json.dumps(brings).encode() + b"\n"
-            (lab.share / "packages" / "reports.exe").write_bytes(data)
-            own = {"kind": "exe", "name": "Report Viewer", "on": "sql01", "version": "9.0", "after": [CU]}
-            where = {"source": r"\\nas01\billing\packages\reports.exe", "sha256": hashlib.sha256(data).hexdigest()}
-            probe = {"registry": r"HKLM\SOFTWARE\Acme\Reports", "value": "Version"}
-            document["updates"]["packages"].append({**own, **where, "probe": probe, "unsigned": "a test's own"})
-        yaml.dump(document, lab.estate_file)
-        run = open_run(str(lab.estate_file), change="CHG1")
-        run.number, run.fence = 1, 1
-        for host in run.hosts.values():
-            host.run(
-                "Set-QuiesceState", number=1, fence=1, state="open", held={"sql": {"build": OLD, "agent": "running"}}
-            )
-        made.append(Bench(lab, run, told))
-        return made[-1]
-
-    end = subscribe(told.append)
-    yield start
-    end()
-    for each in made:
-        each.run.close()
-        each.lab.stop()
 
 
 def test_scripts_are_watched_to_their_end(bench: Callable[..., Bench]) -> None:
@@ -386,11 +235,69 @@ def test_an_instance_that_is_there_already_is_left_alone(bench: Callable[..., Be
     assert night.audit("sqlpatch.start") == []
 
 
+ON_A_SERVICE_PACK = (
+    ("13.0.6300.2", "13.0.6441.1", "13.3.6441.1"),
+    ("12.0.5687.1", "12.0.6024.0", "12.3.6024.0"),
+    ("11.0.7001.0", "11.0.7507.2", "11.4.7507.2"),
+)
+
+
+@pytest.mark.parametrize(("old", "new", "written"), ON_A_SERVICE_PACK)
+def test_setup_writes_the_service_pack_into_its_builds_and_the_engine_does_not(
+    bench: Callable[..., Bench], old: str, new: str, written: str
+) -> None:
+    """Up to 2016 the second number of PatchLevel is the service pack, that of ProductVersion never: one build all the same."""
+    spec = replace(PRESETS["acme"], sql_version=old, package=PackageSpec("GDR", "KB5040946", new))
+    night = bench(spec)
+    record = night.install()
+    assert (record.result, record.hresult, record.remark) == ("installed", "0x00000000", None)
+    assert written in json.dumps(night.lab.hosts["sql01"].read("registry.json"))
+    quiesce = night.run.hosts["sql01"].run("Get-QuiesceState")["quiesce"]
+    must_be_whole(night.run, "sql01", quiesce, new)
+    assert proof(night.run, record) == f"build {new}"
+
+
+def test_a_restart_before_setup_is_granted_on_a_service_pack(bench: Callable[..., Bench]) -> None:
+    """13.2.5026.0 is not above 13.0.6300.2: nothing was installed, and setup is tried again."""
+    spec = replace(PRESETS["acme"], sql_version="13.0.5026.0", package=PackageSpec("SP3", "KB5003279", "13.0.6300.2"))
+    night = bench(spec)
+    night.fault("sqlpatch.reboot_first", times=1)
+    assert wants_restart_first(night.install())
+
+
 def test_all_instances_of_the_host(bench: Callable[..., Bench]) -> None:
     """On the estate's word: the one beside is patched too, and its build is looked at as well."""
     night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
     assert night.install().result == "installed"
     assert sorted(each["instance"] for each in night.audit("sqlpatch.install")) == ["MSSQLSERVER", "REPORTS"]
+
+
+def test_a_restart_before_setup_is_granted_where_another_instance_is_behind(bench: Callable[..., Bench]) -> None:
+    """The host's own has the build already: setup has refused to begin all the same, and nothing is half-done."""
+    spec = replace(PRESETS["acme"], sql_version=NEW, other_instances={"REPORTS": "15.0.4123.1"})
+    night = bench(spec, package={"all_instances": True})
+    night.fault("sqlpatch.reboot_first", times=1)
+    assert wants_restart_first(night.install())
+
+
+def test_a_patch_of_all_instances_is_proven_on_all_of_them(bench: Callable[..., Bench]) -> None:
+    """Before the portals open again the one beside must be at the build too, and through with its scripts."""
+    night = bench("gdr", package={"branch": "leave-gdr", "all_instances": True})
+    record = night.install()
+    assert proof(night.run, record) == f"build {NEW}"
+    quiesce = night.run.hosts["sql01"].run("Get-QuiesceState")["quiesce"]
+    must_be_whole(night.run, "sql01", quiesce, NEW)
+    log = night.lab.hosts["sql01"].disk.path(
+        r"C:\Program Files\Microsoft SQL Server\MSSQL15.REPORTS\MSSQL\Log\ERRORLOG"
+    )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    failed = "2026-01-10 03:14:24.10 spid9s      Error: 3417, Severity: 21, State: 3.\n"
+    log.write_text(f"{failed}2026-01-10 03:14:24.10 spid9s      Cannot recover the master database.\n", "utf-16")
+    with pytest.raises(Stopped, match="the upgrade scripts of REPORTS failed: Cannot recover the master database"):
+        must_be_whole(night.run, "sql01", quiesce, NEW)
+    assert proof(night.run, record) == f"build {NEW}"
+    write_build(night.lab.hosts["sql01"], "REPORTS", "15.0.4123.1")
+    assert proof(night.run, record) is None
 
 
 def test_the_scripts_of_every_instance_are_watched_to_their_end(bench: Callable[..., Bench]) -> None:

@@ -1,6 +1,6 @@
 #Requires -Version 5.1
 # SQL Server's setup: the last line of a package is {"build", "kb", "signer"}, and it unpacks to a setup.exe that is the same file. setup.json says {"exit_code", "patches", "summary" (the text that it writes, or null), "hangs" ("said",
-# "silent"), "unwatched": true (its exit code cannot be had), "unpacks": false}. What was run goes to setup.log. Packages.ps1 runs everything else.
+# "silent"), "unwatched": true (its exit code cannot be had), "unpacks": false, "another": true (another setup begins once the package is unpacked)}. What was run goes to setup.log. Packages.ps1 runs everything else.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 
@@ -56,6 +56,10 @@ function Start-StubSqlSetup {
         $folder = $unpack[0].Substring(3)
         $null = [IO.Directory]::CreateDirectory($folder)
         if ((Get-StubValue -State $fault -Name 'unpacks') -ne $false) { [IO.File]::Copy($FilePath, "$folder\setup.exe") }
+        if (Get-StubValue -State $fault -Name 'another') {
+            $process.PSObject.Properties.Remove('ExitCode')
+            $process | Add-Member -MemberType ScriptProperty -Name 'ExitCode' -Value { Set-StubProcess -Path 'C:\Program Files\Microsoft SQL Server\150\Setup Bootstrap\SQL2019\x64\setup.exe'; 0 }
+        }
         return $process
     }
     if (Get-StubValue -State $fault -Name 'unwatched') {
