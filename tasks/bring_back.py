@@ -19,7 +19,7 @@ from model.estate import ServiceCheck
 from model.lease import lease_of
 from model.outcome import Stopped
 from model.reboot import is_going_down
-from model.records import CheckRecord
+from model.records import CheckRecord, HostFacts
 from model.reopen import (
     RELEASED,
     REOPENING,
@@ -272,7 +272,8 @@ def _schedule(job: str, host: str) -> str:
 def _hold_services(run: Run, held: Held, back: BroughtBack) -> dict[str, str]:
     """Stop again what a boot has started: billing waits for its proof, and starts anew after SQL Server.
 
-    The services that do not stop (``EngageIP Job Service on web01``), and why. What this call has started stays so.
+    The services that do not stop (``EngageIP Job Service on web01``), and why. What this call has started stays so. Where
+    one of them runs, backups are older than what it has billed.
     """
     ours = {name.casefold() for name in run.estate.engageip.services}
     names = {
@@ -282,6 +283,9 @@ def _hold_services(run: Run, held: Held, back: BroughtBack) -> dict[str, str]:
     }
 
     def hold(host: str) -> dict[str, str]:
+        found = HostFacts.of(host, run.hosts[host].run("Get-HostFacts", services=names[host]))
+        if any(each.status not in {"Stopped", None} for each in found.services):
+            _mark_reopening(run, {host: held[host]})
         answer = run.hosts[host].run(
             "Stop-HostServices",
             names=names[host],

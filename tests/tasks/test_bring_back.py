@@ -15,6 +15,7 @@ import pytest
 from blocks.winrm.errors import HostBusy, HostUnreachable
 from model.estate import load_estate
 from model.journal import Journal
+from model.quiesce import next_quiesce
 from model.web import WebAnswer
 from tasks import bring_back
 from tasks.bring_back import BroughtBack, undo
@@ -77,7 +78,13 @@ class Host:
             for name in asked.get("names", ())
         ]
         answers: dict[str, dict[str, Any]] = {
-            "Get-HostFacts": facts | {"lease": lease, "quiesce": copy.deepcopy(self.quiesce)},
+            "Get-HostFacts": facts
+            | {"lease": lease, "quiesce": copy.deepcopy(self.quiesce)}
+            | {
+                "services": [
+                    {"name": each, "status": self.services.get(each, "Running")} for each in asked.get("services", ())
+                ]
+            },
             "Get-RebootState": {"asked": None},
             "Get-PatchJob": {"jobs": []},
             "Get-IisState": {"sites": []},
@@ -280,3 +287,16 @@ def test_what_was_stopped_for_a_restart_runs_before_it_is_asked_for() -> None:
     )
     world.hosts["web01"].services.pop("W3SVC")
     world.assert_served()
+
+
+@pytest.mark.parametrize("billed", [True, False])
+def test_backups_do_not_outlive_what_was_billed_since(sql_server: dict[str, str], *, billed: bool) -> None:
+    """A boot has started the billing services, and they are stopped again: the next run takes its backups anew."""
+    world = World("sql01", "web01")
+    sql_server["sql01"] = "sql01: half-patched"
+    if billed:
+        world.hosts["web01"].services["Billing"] = "Running"
+    assert not undo(world.run).complete
+    assert world.hosts["web01"].services["Billing"] == "Stopped"
+    known = {name: host.quiesce for name, host in world.hosts.items()}
+    assert next_quiesce(known).number == (6 if billed else 5)
