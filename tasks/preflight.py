@@ -11,6 +11,7 @@ from model.estate import BackupItem, MssqlPatch
 from model.night_risks import NightRisks, cautions, refused
 from model.outcome import Problem, Stopped
 from model.preflight import estate_problems, host_problems, sql_problems
+from model.reboot import pending_verdict
 from model.records import Caution, HostFacts
 from model.sql.applicability import missing, patches_of_host, shared_with
 from model.sql.facts import SqlFacts
@@ -144,7 +145,9 @@ def _judge_patches(run: Run, host: str, facts: SqlFacts) -> list[str]:
     """What speaks against the SQL Server patches of a host; what is to be known of the others is kept for the plan."""
     patches = [each for each in run.estate.updates.packages if isinstance(each, MssqlPatch) and each.on == host]
     instance, setup = run.estate.sql[host].instance, run.setup[host]
-    fits = patches_of_host(patches, instance, facts.build, facts.edition, setup)
+    seen = run.facts.get(host)
+    pending = seen is not None and pending_verdict(seen.pending_reboot, before_sql_setup=True).due
+    fits = patches_of_host(patches, instance, facts.build, facts.edition, setup, restart_pending=pending)
     for patch in patches:
         verdict = fits[patch.name]
         note = verdict.why if verdict.state == "not-needed" else shared_with(patch, instance, setup)

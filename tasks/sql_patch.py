@@ -129,7 +129,10 @@ def fits(run: Run, patches: Sequence[MssqlPatch]) -> dict[str, Fit]:
     """How patches of one host go onto its instance, by the builds of just now."""
     host = patches[0].on
     instance, facts = run.estate.sql[host].instance, run.sql[host].facts()
-    return patches_of_host(patches, instance, facts.build, facts.edition, sql_aftermath.setup_facts(run, host))
+    seen = HostFacts.of(host, run.hosts[host].run("Get-HostFacts"))
+    pending = pending_verdict(seen.pending_reboot, before_sql_setup=True).due
+    setup = sql_aftermath.setup_facts(run, host)
+    return patches_of_host(patches, instance, facts.build, facts.edition, setup, restart_pending=pending)
 
 
 def _left_by_another(run: Run, package: MssqlPatch, job: Job) -> _Evidence | None:

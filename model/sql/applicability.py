@@ -108,14 +108,25 @@ def _prerequisite(
 
 
 def patches_of_host(
-    patches: Sequence[MssqlPatch], instance: str, build: str, edition: str, setup: SetupFacts
+    patches: Sequence[MssqlPatch],
+    instance: str,
+    build: str,
+    edition: str,
+    setup: SetupFacts,
+    *,
+    restart_pending: bool = False,
 ) -> dict[str, Fit]:
-    """How each of a host's patches fits, in their order: what comes first counts as installed for the next."""
+    """How each of a host's patches fits, in their order: what comes first counts as installed for the next.
+
+    ``build`` is what the engine runs; ``restart_pending`` says that it may run another one after it.
+    """
     found: dict[str, Fit] = {}
     builds = {each.name: each.build for each in _engines(setup) if each.build}
     now = build
     for patch in patches:
         verdict = _unserviceable(instance, edition) or missing(instance, setup) or fit(patch, instance, now)
+        if verdict.state == "not-needed" and now == build and not restart_pending:
+            verdict = _half_patched(instance, build, setup) or verdict
         others = [name for name in builds if patch.all_instances and name.casefold() != instance.casefold()]
         for other in others:
             if verdict.state == "refused" or Build.parse(builds[other]).major != Build.parse(patch.build).major:
@@ -166,6 +177,18 @@ def missing(instance: str, setup: SetupFacts) -> Fit | None:
         "refused",
         f"the registry knows no instance {instance} ({known}), so setup would patch nothing. Correct sql: in the "
         f"estate file.",
+    )
+
+
+def _half_patched(instance: str, build: str, setup: SetupFacts) -> Fit | None:
+    """Refused where setup has left another build than the engine runs: that a patch is there is only half true."""
+    engine = setup.engine(instance)
+    if engine is None or engine.build is None or Build.parse(engine.build) == Build.parse(build):
+        return None
+    return Fit(
+        "refused",
+        f"{instance} is half-patched: setup has left build {engine.build}, the engine runs {build}, and no restart is "
+        f"pending. Run setup of that patch again by hand, and see its Summary.txt.",
     )
 
 

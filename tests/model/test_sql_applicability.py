@@ -159,3 +159,18 @@ def test_a_second_instance_on_a_service_pack_is_not_above() -> None:
     (needed,) = patches_of_host([everyone], "MSSQLSERVER", "13.0.6441.1", "Standard", registry).values()
     assert needed.state == "applies"
     assert "REPORTS (13.0.6300.2)" in str(shared_with(everyone, "MSSQLSERVER", registry))
+
+
+def test_half_a_patch_does_not_count_as_there() -> None:
+    """The engine runs the new build, setup has left the old one: nobody shall believe that nothing is to be done."""
+    registry = setup(MSSQLSERVER="15.0.4355.3")
+    given = ([patch("15.0.4430.1")], "MSSQLSERVER", "15.0.4430.1", "Standard", registry)
+    (half,) = patches_of_host(*given).values()
+    assert half.state == "refused"
+    assert half.why.startswith(
+        "MSSQLSERVER is half-patched: setup has left build 15.0.4355.3, the engine runs 15.0.4430.1"
+    )
+    (waits,) = patches_of_host(*given, restart_pending=True).values()
+    assert waits.state == "not-needed"
+    (tried,) = patches_of_host([patch("15.0.4440.1")], *given[1:]).values()
+    assert tried.state == "applies"

@@ -134,3 +134,12 @@ def test_what_an_interrupted_setup_has_written_is_read_an_hour_later(bench: Call
         patched.setattr(sql_patch, "datetime", SimpleNamespace(now=lambda _: later))
         record = install_sql_patch(night.run, package, 1)
     assert (wants_restart_first(record), record.hresult) == (True, "0x84BE0BC2")
+
+
+def test_half_a_patch_is_not_taken_for_a_whole_one(bench: Callable[..., Bench]) -> None:
+    """The engine runs the new build, setup has left the old one, and no restart is pending."""
+    night = bench()
+    night.lab.hosts["sql01"].parts["sql"].patch(NEW)
+    assert night.lab.hosts["sql01"].parts["sql"].wait_until_ready(600)
+    assert "install: sql01: MSSQLSERVER is half-patched: setup has left build" in night.refused()
+    assert night.audit("sqlpatch.start") == []
