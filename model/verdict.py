@@ -89,7 +89,9 @@ def outcome_of(
         if not any(host in problem.message for problem in found)
     ]
     if stopped is not None:
-        found += _waiting([u for u in updates if waits_for_restart(u, restarts)])
+        # Whether a host that does not answer has restarted nobody knows: that it is away is told.
+        there = [u for u in updates if u.host not in aftermath.unreachable]
+        found += _waiting([u for u in there if waits_for_restart(u, restarts)])
     problems = told_once(found)
     down = (*aftermath.unreachable, *aftermath.closed, *aftermath.services)
     everything = [(site.name, host) for site in estate.engageip.sites for host in estate.nodes_of(site.name)]

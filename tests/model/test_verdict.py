@@ -120,6 +120,10 @@ def test_what_waits_for_its_restart_is_told(estate: Estate) -> None:
     for restarts, told in (([came], False), (others, True), ([came.model_copy(update={"host": "sql01"})], True)):
         outcome = outcome_of(estate, CHANGE, stopped, Aftermath(), [waiting], [], restarts=restarts)
         assert ("web01: Cumulative waits for its restart" in outcome.problems) is told
+    away = outcome_of(
+        estate, CHANGE, stopped, Aftermath(unreachable={"web01": "web01: nothing answers."}), [waiting], []
+    )
+    assert away.problems == ("sql01: CU failed.", "web01: nothing answers."), "nobody knows whether it has restarted"
     cu = UpdateRecord(
         host="sql01", update="CU", title="CU", kind="mssql-patch", result="installed", hresult="0x00000BC2", started=NOW
     )
