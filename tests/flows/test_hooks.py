@@ -83,30 +83,30 @@ def test_a_night_with_all_of_them(start_lab: Callable[..., Any], run_flow: Calla
     assert_as_before(lab)
 
 
+NO_SNAPSHOT = {
+    "sql01": ("hypervisor.refuses", "the datastore of sql01 does not answer"),
+    "web01": ("hypervisor.hollow", "not proven: GET"),
+    "web02": ("hypervisor.lost_answer", "Look whether there is one all the same, and delete it."),
+}
+
+
 @pytest.mark.night
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        ("hypervisor.refuses", "the datastore of sql01 does not answer"),
-        ("hypervisor.hollow", "not proven: GET"),
-        ("hypervisor.lost_answer", "Look whether there is one all the same, and delete it."),
-    ],
-)
-def test_no_snapshot_no_patch(
-    start_lab: Callable[..., Any], run_flow: Callable[..., Any], fault: str, says: str
-) -> None:
-    """Where one must be there: nothing is installed, everything is up, and none is asked for twice."""
+def test_no_snapshot_no_patch(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
+    """Where one must be there: nothing is installed, everything is up, none is asked for twice; all faults are told."""
     lab = start_lab("hooks")
-    lab.declare(fault, "sql01", **({"method": "POST"} if fault == "hypervisor.refuses" else {}))
+    for host, (fault, _) in NO_SNAPSHOT.items():
+        lab.declare(fault, host, **({"method": "POST"} if fault == "hypervisor.refuses" else {}))
     ran = run_flow(patch_estate, estate=hooks_of(lab, snapshot={"deadline": "10s"}), change="CHG1")
     assert ran.type == "FAILED"
     assert "stopped at snapshot, nothing was installed, everything is up" in ran.message
-    (problem,) = ran.report["problems"]
-    assert says in problem
-    assert "or give snapshot vcenter severity: should" in problem
+    assert len(ran.report["problems"]) == len(NO_SNAPSHOT)
+    for (host, (_, says)), problem in zip(NO_SNAPSHOT.items(), sorted(ran.report["problems"]), strict=True):
+        assert problem.startswith(f"{host}: ")
+        assert says in problem
+        assert "or give snapshot vcenter severity: should" in problem
+        assert [about for _, about in trail(lab, "snapshot.taken")].count(host) <= 1
+        assert ("taken", host, "failed") in told(ran.report)
     assert trail(lab, "update.install", "sqlpatch.start") == []
-    assert [about for _, about in trail(lab, "snapshot.taken")].count("sql01") <= 1
-    assert ("taken", "sql01", "failed") in told(ran.report)
     assert_as_before(lab)
 
 
