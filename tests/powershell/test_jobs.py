@@ -156,7 +156,7 @@ def test_a_second_start_adopts(twin: Callable[..., Any], job_document: Any) -> N
 def test_an_end_is_written_where_the_file_is_gone(twin: Callable[..., Any], job_document: Any) -> None:
     """A replacement that fails half way leaves no job.json: neither is the end lost then, nor is the job begun anew."""
     hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document, seconds=2))
+    hosts.run("Start-PatchJob", order(job_document, seconds=8))  # longer than both are asked, one after the other
     until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
     _lose(hosts)
     again = hosts.run("Start-PatchJob", order(job_document)).agree(*VOLATILE)
