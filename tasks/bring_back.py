@@ -21,6 +21,7 @@ from model.outcome import Stopped
 from model.reboot import is_going_down
 from model.records import CheckRecord, HostFacts
 from model.reopen import (
+    AGENT_JOBS,
     RELEASED,
     REOPENING,
     RESTARTING,
@@ -261,7 +262,7 @@ def _keep_billing(run: Run, held: Held, why: str, back: BroughtBack) -> None:
 
 def _schedules(quiesce: Mapping[str, Any]) -> Iterable[str]:
     """The Agent jobs that are held under this quiesce."""
-    jobs: list[str] = (quiesce.get("held") or {}).get("agent_jobs") or []
+    jobs: list[str] = (quiesce.get("held") or {}).get(AGENT_JOBS) or []
     return jobs
 
 

@@ -29,7 +29,7 @@ def still_installing(run: Run, host: str, quiesce: Mapping[str, Any]) -> str | N
         if announced or (waits_to_begin(facts) is not None and not _withdrawn(run, host, facts.id)):
             return f"job {facts.id}"
     for left in left_running(quiesce):
-        for process in run.hosts[host].run("Find-LeftProcess", processes=left["processes"])["running"]:
+        for process in still_at_work(run, host, left["processes"]):
             return f"{process['name']} of {left['name']} (process {process['id']})"
     for facts in jobs:
         for process in still_at_work(run, host, left_by(facts)):
@@ -65,7 +65,6 @@ def still_at_work(run: Run, host: str, processes: Sequence[Mapping[str, Any]]) -
     """Which of these processes {id, name, started} still run on ``host``."""
     if not processes:
         return []
-    found: list[Mapping[str, Any]] = run.hosts[host].run("Find-LeftProcess", processes=[*map(dict, processes)])[
-        "running"
-    ]
+    answer = run.hosts[host].run("Find-LeftProcess", processes=[*map(dict, processes)])
+    found: list[Mapping[str, Any]] = answer["running"]
     return found
