@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from host_facts import host_facts
 
 from model.lease import holding
 from model.records import HostFacts
@@ -14,17 +15,7 @@ NOW = datetime(2026, 3, 15, 3, 0, tzinfo=UTC)
 
 
 def facts(host: str, lease: dict[str, Any] | None) -> HostFacts:
-    return HostFacts.of(
-        host,
-        {
-            "computer": host.upper(),
-            "os": {"caption": "Windows", "version": "10.0.17763", "build": "17763", "domain_role": 3},
-            "powershell": "5.1",
-            "now": NOW,
-            "last_boot": NOW,
-            "lease": lease,
-        },
-    )
+    return HostFacts.of(host, host_facts(host, NOW, lease=lease))
 
 
 def lease(fence: int, holder: str, *, left: int = 180, released: bool = False) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from echo_job import ECHO, ID, POWERSHELL, ROOT, TASK, order, until
+from echo_job import ID, POWERSHELL, ROOT, TASK, VOLATILE, as_made, order, start_task, until
 
 from lab.faults import Fault
 
@@ -22,7 +22,6 @@ pytestmark = [
 FOLDER = r"C:\ProgramData\EngageIPPatching\jobs" + f"\\{ID}"
 OURS_ALONE = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
 PLAIN_USER = "S-1-5-21-1004336348-1177238915-682003330-1001"
-VOLATILE = ("created", "started", "ended", "boot", "boot_id", "at", "line")
 
 
 def test_a_job_runs_to_its_end(twin: Callable[..., Any], job_document: Any) -> None:
@@ -202,7 +201,7 @@ def test_what_was_changed_is_not_run(twin: Callable[..., Any], job_document: Any
         }
         (path / folder / "job.json").write_text(json.dumps(job | {"result": None}))
         (path / folder / "progress.json").unlink()
-    _start_task(hosts)
+    start_task(hosts)
     facts = hosts.wait("run.1.echo.x").agree(*VOLATILE)
     assert (facts["job"]["state"], facts["job"]["error"]["id"]) == ("failed", "JobTampered")
     assert file in facts["job"]["error"]["message"]
@@ -289,26 +288,6 @@ def test_a_boot_cuts_a_job(twin: Callable[..., Any], job_document: Any, engine: 
     assert (again["adopted"], again["started"]) == (True, False)
 
 
-@pytest.mark.parametrize("phase", ["running", "ended", "unknown"])
-def test_stopping(twin: Callable[..., Any], job_document: Any, phase: str) -> None:
-    """A running job is ended and reads failed; one that had ended, or was never made, is left as it is."""
-    hosts = twin()
-    if phase != "unknown":
-        hosts.run("Start-PatchJob", order(job_document, seconds=30 if phase == "running" else 0))
-        if phase == "ended":
-            hosts.wait("run.1.echo.x")
-        until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.x/progress.json")))
-    answer = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True}).agree(*VOLATILE)
-    assert answer["stopped"] is (phase == "running")
-    if phase == "running":
-        assert answer["job"]["job"]["error"]["id"] == "JobStopped"
-        assert answer["job"]["task_result"] == 267014
-    if phase == "ended":
-        assert answer["job"]["job"]["state"] == "succeeded"
-    again = {"id": ID, "fence": 1, "begun": True}
-    assert hosts.run("Stop-PatchJob", again).agree(*VOLATILE)["stopped"] is False
-
-
 def test_a_task_that_cannot_be_started_leaves_no_secret(twin: Callable[..., Any], job_document: Any) -> None:
     """The job never begins, so nobody else would delete them; a job that is made anew finds none of an earlier start."""
     hosts = twin()
@@ -346,66 +325,15 @@ def test_a_run_that_is_overtaken_on_the_way_starts_nothing(
     assert "secrets.bin" not in str(first)
 
 
-def test_what_has_begun_is_not_withdrawn(twin: Callable[..., Any], job_document: Any) -> None:
-    """Unless it is asked for in so many words, a job that runs is left alone: no installer is ever cut."""
-    hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document, seconds=600))
-    until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
-    answer = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
-    assert (answer["stopped"], answer["job"]["job"]["state"], answer["job"]["task_state"]) == (
-        False,
-        "running",
-        "Running",
-    )
-    hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
-
-
-def test_a_withdrawn_job_never_begins(twin: Callable[..., Any], job_document: Any) -> None:
-    """Its task may still be started, by hand or because it was queued: the launcher finds the job ended, and leaves it.
-
-    A later start begins it anew, since nothing of it has run.
-    """
-    hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document) | {"secrets": {"password": "x"}})
-    hosts.wait(ID)
-    _as_made(hosts)
-    for name in ("secrets.bin", "secrets.bin.0f.new"):
-        hosts.put(f"{ROOT}/jobs/{ID}/{name}", b"sealed")
-    withdrawn = hosts.run("Stop-PatchJob", {"id": ID, "fence": 1}).agree(*VOLATILE)
-    assert (withdrawn["stopped"], withdrawn["job"]["job"]["error"]["id"]) == (True, "JobWithdrawn")
-    assert "secrets.bin" not in str(hosts.files())
-    before = hosts.json(f"{ROOT}/jobs/{ID}/job.json")
-    _start_task(hosts)
-    assert hosts.wait(ID).agree(*VOLATILE)["task_result"] == 2
-    assert hosts.json(f"{ROOT}/jobs/{ID}/job.json") == before
-    assert hosts.json(f"{ROOT}/jobs/{ID}/progress.json") == (None, None)
-    anew = hosts.run("Start-PatchJob", order(job_document))
-    for side in (anew.engine["value"], anew.lab["value"]):
-        assert (side["adopted"], side["started"]) == (False, True)
-    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
-
-
 def test_a_job_begins_once(twin: Callable[..., Any], job_document: Any) -> None:
     """Somebody clicks 'Run' on an old task in the Task Scheduler: what it has done is not done again."""
     hosts = twin()
     hosts.run("Start-PatchJob", order(job_document))
     hosts.wait(ID)
     before = hosts.json(f"{ROOT}/jobs/{ID}/job.json")
-    _start_task(hosts)
+    start_task(hosts)
     assert hosts.wait(ID).agree(*VOLATILE)["task_result"] == 2
     assert hosts.json(f"{ROOT}/jobs/{ID}/job.json") == before
-
-
-def test_a_stopped_job_is_begun_anew(twin: Callable[..., Any], job_document: Any) -> None:
-    """Only what may safely be done again is stopped; so the next run of the same key is not stuck with its end."""
-    hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document, seconds=30))
-    until(lambda: all(hosts.json(f"{ROOT}/jobs/{ID}/progress.json")))
-    hosts.run("Stop-PatchJob", {"id": ID, "fence": 1, "begun": True})
-    anew = hosts.run("Start-PatchJob", order(job_document))
-    for side in (anew.engine["value"], anew.lab["value"]):
-        assert (side["adopted"], side["started"], side["job"]["progress"]) == (False, True, None)
-    assert hosts.wait(ID).agree(*VOLATILE)["job"]["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("fail", ["", "no"])
@@ -428,7 +356,7 @@ def test_a_job_that_nothing_has_begun_is_started(twin: Callable[..., Any], job_d
     hosts = twin()
     hosts.run("Start-PatchJob", order(job_document))
     hosts.wait(ID)
-    _as_made(hosts)
+    as_made(hosts)
     hosts.state("tasks.json", lambda tasks: tasks[TASK + ID].update(result=lasts))
     again = hosts.run("Start-PatchJob", order(job_document))
     for side in (again.engine["value"], again.lab["value"]):
@@ -494,60 +422,6 @@ def test_without_full_language_nothing_is_run_and_that_is_told(twin: Callable[..
     assert (facts["job"]["state"], facts["job"]["error"]["id"], facts["task_result"]) == ("failed", "LanguageMode", 1)
     assert "ConstrainedLanguage" in facts["job"]["error"]["message"]
     assert "secrets.bin" not in str(hosts.files())
-
-
-def test_removing(twin: Callable[..., Any], job_document: Any) -> None:
-    """Task and folder go together; what runs stays, and so does what is not a job of ours."""
-    hosts = twin()
-    hosts.run("Start-PatchJob", order(job_document))
-    hosts.wait(ID)
-    running = job_document("run.1.echo.y", "Write-Echo", {"text": "y", "seconds": 30}, text=ECHO)
-    hosts.run("Start-PatchJob", running)
-    until(lambda: all(hosts.json(f"{ROOT}/jobs/run.1.echo.y/progress.json")))
-    foreign = FOLDER.replace(ID, "foreign")
-    hosts.put(f"{ROOT}/jobs/foreign/job.json", "{}")
-    hosts.state("acl.json", lambda acl: acl.update({foreign: {"owner": PLAIN_USER}}))
-    ids = [ID, "run.1.echo.y", "foreign", "nobody.knows.it", "..\\up"]
-    answer = hosts.run("Remove-PatchJob", {"ids": ids, "fence": 1}).agree()
-    assert answer["removed"] == [ID, "nobody.knows.it"]
-    assert [each["id"] for each in answer["failed"]] == ["run.1.echo.y", "foreign", "..\\up"]
-    assert answer["failed"][0]["error"] == "it has not ended"
-    first, second = hosts.files(f"{ROOT}/jobs")
-    assert first == second
-    assert {name.partition("/")[0] for name in first} == {"run.1.echo.y", "foreign"}
-    assert [list(tasks) for tasks in hosts.json("tasks.json")] == [[TASK + "run.1.echo.y"]] * 2
-    hosts.run("Stop-PatchJob", {"id": "run.1.echo.y", "fence": 1, "begun": True})
-
-
-def test_an_overtaken_run_removes_nothing(twin: Callable[..., Any]) -> None:
-    """Removing is an act: a lower fence is refused."""
-    hosts = twin()
-    hosts.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
-    assert hosts.run("Remove-PatchJob", {"ids": ["a"], "fence": 2}).agree("line")["id"] == "FenceTooLow"
-
-
-def _as_made(hosts: Any) -> None:
-    """The job as it was made, before it began."""
-    folder = f"{ROOT}/jobs/{ID}"
-    for side, path in ((0, hosts.engine), (1, hosts.lab.folder)):
-        job = hosts.json(f"{folder}/job.json")[side]
-        fresh = job | {"state": "created", "boot": None, "started": None, "ended": None, "result": None}
-        (path / folder / "job.json").write_text(json.dumps(fresh))
-        (path / folder / "progress.json").unlink()
-
-
-def _start_task(hosts: Any) -> None:
-    """'Run' in the Task Scheduler."""
-    start = f"Start-ScheduledTask -TaskPath '\\EngageIPPatching\\' -TaskName '{ID}'"
-    hosts.engine_process.run(hosts.engine, ["-NoProfile", "-Command", start])
-    hosts.lab.parts["tasks"].start(TASK + ID)
-
-
-def test_an_overtaken_run_stops_nothing(twin: Callable[..., Any]) -> None:
-    """Stopping is an act: a lower fence is refused."""
-    hosts = twin()
-    hosts.put(f"{ROOT}/lease.json", json.dumps({"fence": 3, "holder": "them", "key": "k", "released": False}))
-    assert hosts.run("Stop-PatchJob", {"id": "a", "fence": 2}).agree("line")["id"] == "FenceTooLow"
 
 
 def test_all_jobs_of_a_host(twin: Callable[..., Any], job_document: Any) -> None:

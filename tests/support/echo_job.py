@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,7 @@ if ($null -ne $secrets) {
 Write-JobProgress -Percent 100 -Message 'is done'
 [ordered]@{ text = $text; names = $names; lengths = $lengths }
 """
+VOLATILE = ("created", "started", "ended", "boot", "boot_id", "at", "line")
 
 
 def _echo(_host: Any, parameters: Any, given: Any, progress: Any, stop: Any) -> dict[str, Any]:
@@ -79,3 +81,20 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def as_made(hosts: Any) -> None:
+    """The job as it was made, before it began."""
+    folder = f"{ROOT}/jobs/{ID}"
+    for side, path in ((0, hosts.engine), (1, hosts.lab.folder)):
+        job = hosts.json(f"{folder}/job.json")[side]
+        fresh = job | {"state": "created", "boot": None, "started": None, "ended": None, "result": None}
+        (path / folder / "job.json").write_text(json.dumps(fresh))
+        (path / folder / "progress.json").unlink()
+
+
+def start_task(hosts: Any) -> None:
+    """'Run' in the Task Scheduler."""
+    start = f"Start-ScheduledTask -TaskPath '\\EngageIPPatching\\' -TaskName '{ID}'"
+    hosts.engine_process.run(hosts.engine, ["-NoProfile", "-Command", start])
+    hosts.lab.parts["tasks"].start(TASK + ID)

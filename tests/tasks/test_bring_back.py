@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from host_facts import host_facts
 
 from blocks.winrm.errors import HostBusy, HostUnreachable
 from model.estate import load_estate
@@ -70,21 +71,21 @@ class Host:
         return self._answer(script, asked)
 
     def _answer(self, script: str, asked: dict[str, Any]) -> dict[str, Any]:
-        system = {"caption": "Windows", "version": "10.0.17763", "build": "17763", "domain_role": 3}
         lease = self.lease | {"released": False, "finished": False}
-        facts = {"computer": self.name, "os": system, "powershell": "5.1", "now": NOW, "last_boot": NOW}
         services = [
             {"name": name, "exists": True, "status": self.services[name], "error": "it pauses"}
             for name in asked.get("names", ())
         ]
         answers: dict[str, dict[str, Any]] = {
-            "Get-HostFacts": facts
-            | {"lease": lease, "quiesce": copy.deepcopy(self.quiesce)}
-            | {
-                "services": [
+            "Get-HostFacts": host_facts(
+                self.name,
+                NOW,
+                lease=lease,
+                quiesce=copy.deepcopy(self.quiesce),
+                services=[
                     {"name": each, "status": self.services.get(each, "Running")} for each in asked.get("services", ())
-                ]
-            },
+                ],
+            ),
             "Get-RebootState": {"asked": None},
             "Get-PatchJob": {"jobs": []},
             "Get-IisState": {"sites": []},

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from host_facts import host_facts
 
 from model.estate import EventLogCheck
 from model.journal import Journal
@@ -15,10 +16,7 @@ from tasks import checks
 
 NOW = datetime.now(UTC)
 LOG = EventLogCheck(event_log="Application", on="web01", severity="must")
-FACTS = {
-    "computer": "WEB01", "powershell": "5.1",
-    "os": {"caption": "Windows Server 2019", "version": "10.0.17763", "build": "17763", "ubr": 1, "domain_role": 3},
-}  # fmt: skip
+FACTS = host_facts("WEB01", NOW)
 
 
 def ago(minutes: float) -> datetime:

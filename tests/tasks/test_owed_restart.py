@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from host_facts import host_facts
 
 from model.estate import load_estate
 from model.keys import RunKey, job_id
@@ -31,11 +32,7 @@ updates:
     - {kind: exe, name: Viewer, on: all01, source: 'C:\viewer.exe', sha256: 'BBB', publisher: X, probe: {product: Viewer}, version: '2.1', restart: RESTART}
 """
 NOW = "2026-01-02T03:00:00Z"
-FACTS = {
-    "computer": "ALL01", "powershell": "5.1", "now": NOW, "last_boot": NOW,
-    "os": {"caption": "Windows", "version": "10.0", "build": "17763", "domain_role": 3},
-    "pending_reboot": {"file_renames": [r"C:\Program Files\Agent\agent.dll"]},
-}  # fmt: skip
+FACTS = host_facts("ALL01", NOW, pending_reboot={"file_renames": [r"C:\Program Files\Agent\agent.dll"]})
 
 
 def _estate(restart: str = "auto") -> str:

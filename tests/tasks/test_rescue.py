@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from host_facts import host_facts
 
 from model.records import HostFacts
 from tasks import rescue
@@ -31,18 +32,8 @@ def held(until: float, holder: str = RUN, fence: int = 5, **more: Any) -> dict[s
 
 
 def facts(host: str, after: float, lease: dict[str, Any], quiesce: str) -> HostFacts:
-    return HostFacts.of(
-        host,
-        {
-            "computer": host,
-            "os": {"caption": "Windows", "version": "10.0.17763", "build": "17763", "domain_role": 3},
-            "powershell": "5.1",
-            "now": START + timedelta(seconds=after),
-            "last_boot": START,
-            "lease": lease,
-            "quiesce": {"state": quiesce, "held": {}},
-        },
-    )
+    now = START + timedelta(seconds=after)
+    return HostFacts.of(host, host_facts(host, now, lease=lease, quiesce={"state": quiesce, "held": {}}))
 
 
 @pytest.fixture

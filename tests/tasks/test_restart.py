@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from at_once import at_once
+from host_facts import host_facts
 from lab_process import LabProcess
 from prefect import flow
 
@@ -32,10 +33,7 @@ BOOTED, AGAIN = "2026-03-08T08:00:00Z", "2026-03-08T08:10:00Z"
 ASKED = {"intent": INTENT, "boot_id": "old", "last_boot": BOOTED, "asked": "2026-03-08T08:05:00Z"}
 
 
-FACTS = {
-    "computer": "WEB01", "powershell": "5.1", "now": AGAIN, "last_boot": BOOTED,
-    "os": {"caption": "Windows Server 2019", "version": "10.0.17763", "build": "17763", "ubr": 1, "domain_role": 3},
-}  # fmt: skip
+FACTS = host_facts("WEB01", AGAIN, last_boot=BOOTED)
 
 
 class Host:
