@@ -15,12 +15,11 @@ from lab.faults import Fault
 
 pytestmark = [
     pytest.mark.lookalike,
-    pytest.mark.telling("Start-PatchJob", "Get-PatchJob", "Stop-PatchJob", "Remove-PatchJob"),
+    pytest.mark.telling("Start-PatchJob", "Get-PatchJob"),
     pytest.mark.usefixtures("echo_is_shipped"),
 ]
 
 FOLDER = r"C:\ProgramData\EngageIPPatching\jobs" + f"\\{ID}"
-OURS_ALONE = {"owner": "BA", "dacl": "PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"}
 PLAIN_USER = "S-1-5-21-1004336348-1177238915-682003330-1001"
 
 
