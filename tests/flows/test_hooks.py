@@ -60,9 +60,13 @@ def assert_as_before(lab: Any) -> None:
 
 @pytest.mark.night
 def test_a_night_with_all_of_them(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
-    """Silent first and last, snapshots between backup and install, and each node drained around its own restart."""
+    """Silent first and last, snapshots between backup and install, and each node drained around its own restart.
+
+    From the day on which a snapshot was to be deleted every check says so, until it is gone.
+    """
     lab = start_lab("hooks")
-    ran = run_flow(patch_estate, estate=lab.estate, change="CHG1")
+    estate = hooks_of(lab, snapshot={"delete_within": "1s"})
+    ran = run_flow(patch_estate, estate=estate, change="CHG1")
     assert ran.type == "COMPLETED", ran.message
     events = [event for event, _ in trail(lab)]
     first, last = events.index, lambda name: len(events) - 1 - events[::-1].index(name)
@@ -81,6 +85,18 @@ def test_a_night_with_all_of_them(start_lab: Callable[..., Any], run_flow: Calla
     assert all(hook["id"].startswith("snapshot-") and hook["until"] > hook["ended"] for hook in taken)
     assert {hook["status"] for hook in ran.report["hooks"]} == {"done"}
     assert_as_before(lab)
+
+    checked = run_flow(check_estate, estate=estate, canary=False)
+    assert checked.type == "COMPLETED", "told, no more: as on a night"
+    checked = run_flow(check_estate, estate=estate)
+    assert checked.type == "FAILED"
+    token = read_file(Path(lab.papers["credentials"]))["operations"]["authorization"]
+    url = YAML(typ="safe").load(Path(estate))["hooks"][0]["take"]["http"]
+    for each in lab.audit("snapshot.taken"):
+        assert f"{each['vm']}: snapshot {each['snapshot']} by vcenter was to be deleted by" in checked.message
+        gone = httpx.delete(f"{url.format(host=each['vm'])}/{each['snapshot']}", headers={"Authorization": token})
+        assert gone.status_code == 204
+    assert run_flow(check_estate, estate=estate).type == "COMPLETED"
 
 
 NO_SNAPSHOT = {
@@ -154,8 +170,9 @@ def test_a_balancer_that_does_not_take_a_node_back_keeps_the_next_one_in_use(
 
 
 @pytest.mark.night
+@pytest.mark.usefixtures("prefect_harness")
 def test_a_rescue_gives_nodes_back_and_ends_the_silence(
-    start_lab: Callable[..., Any], run_flow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    start_lab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what the hosts remember: the run that drained and silenced is gone."""
     lab = start_lab("hooks")
@@ -189,27 +206,6 @@ def test_a_rescue_gives_nodes_back_and_ends_the_silence(
     assert_as_before(lab)
     events = [event for event, _ in trail(lab)]
     assert events.index("node.active") > len(events) - 1 - events[::-1].index("service.start"), "services do not wait"
-    assert run_flow(patch_estate, estate=lab.estate, change="CHG1").type == "COMPLETED"
-    assert_as_before(lab)
-
-
-@pytest.mark.night
-def test_somebody_is_reminded_to_delete_a_snapshot(start_lab: Callable[..., Any], run_flow: Callable[..., Any]) -> None:
-    """By every check from its day on, until it is gone."""
-    lab = start_lab("hooks")
-    estate = hooks_of(lab, snapshot={"delete_within": "1s"})
-    assert run_flow(patch_estate, estate=estate, change="CHG1").type == "COMPLETED"
-    checked = run_flow(check_estate, estate=estate, canary=False)
-    assert checked.type == "COMPLETED"
-    checked = run_flow(check_estate, estate=estate)
-    assert checked.type == "FAILED"
-    token = read_file(Path(lab.papers["credentials"]))["operations"]["authorization"]
-    url = YAML(typ="safe").load(Path(estate))["hooks"][0]["take"]["http"]
-    for each in lab.audit("snapshot.taken"):
-        assert f"{each['vm']}: snapshot {each['snapshot']} by vcenter was to be deleted by" in checked.message
-        gone = httpx.delete(f"{url.format(host=each['vm'])}/{each['snapshot']}", headers={"Authorization": token})
-        assert gone.status_code == 204
-    assert run_flow(check_estate, estate=estate).type == "COMPLETED"
 
 
 @pytest.mark.night

@@ -84,17 +84,21 @@ class SecretSearch:
         return self.in_bytes(text.encode("utf-8", "surrogatepass"), place)
 
     def in_folder(self, folder: Path, *, except_for: Iterable[str] = ()) -> list[Found]:
-        """What is found in names and contents of the files below ``folder``.
+        """What is found in names and contents of the files below ``folder``, at one place of each content.
 
         ``except_for``: patterns of the paths of those that must know secrets.
         """
         found: list[Found] = []
+        contents: set[bytes] = set()
         for path in sorted(folder.rglob("*")):
             relative = path.relative_to(folder)
             if not path.is_file() or path.is_symlink() or any(relative.match(pattern) for pattern in except_for):
                 continue
             data = path.read_bytes()
             found += self.in_bytes(str(relative).encode(), f"the name of {relative}")
+            if data in contents:
+                continue
+            contents.add(data)
             found += self.in_bytes(data, str(relative))
             if data.startswith(b"SQLite format 3"):
                 found += self._in_database(path, str(relative))

@@ -109,6 +109,7 @@ class Warm:
 def _serve() -> None:
     for module in MODULES:
         importlib.import_module(module)
+    compile_templates()
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
@@ -124,6 +125,14 @@ def _serve() -> None:
             answer = os.waitstatus_to_exitcode(status) if ended else None
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+
+
+def compile_templates() -> None:
+    """Reports are written by every one of them."""
+    from report import render
+
+    for file in Path(render.__file__).parent.rglob("*.j2"):
+        render._environment().get_template(file.name)
 
 
 def _become(order: dict[str, Any]) -> NoReturn:
