@@ -215,6 +215,11 @@ class Faults:
         with self._lock:
             self._declared = [f for f in self._declared if name is not None and f.name != name]
 
+    def lasts(self, name: str, on: str) -> bool:
+        """Whether a fault of that name is still declared for ``on``, used up or not."""
+        with self._lock:
+            return any(f.name == name and f.on in ("*", on) for f in self._declared)
+
     def strike(self, name: str, on: str, **about: Any) -> dict[str, Any] | None:
         """The settings of a fault in force for ``on``, used up once; None where there is none.
 

@@ -19,6 +19,7 @@ SWITCH = "dead man's switch of"
 """How the dead man's switch of a host calls itself in its lease (powershell/lib/Switch.ps1)."""
 
 _HOLDER = re.compile(r"(?P<machine>\S+) process (?P<process>\d+)\b")
+_REFUSAL = re.compile(r"\bheld by (?P<owner>.+? for \S+)\. ")
 _FLOW_RUN = re.compile(r"\bflow run (?P<id>\S+)")
 
 
@@ -61,6 +62,12 @@ def holding(hosts: Iterable[HostFacts]) -> Lease | None:
         return None
     newest, now = max(known, key=lambda each: (each[0].fence, each[0].expires))
     return newest if newest.is_live(now) else None
+
+
+def owner_in(refusal: str) -> str:
+    """Who has the estate, by what a host says when it refuses an act (``Assert-Fence``); all that it said where it names nobody."""
+    found = _REFUSAL.search(refusal)
+    return found["owner"] if found else refusal
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from blocks.winrm.errors import ScriptFailed
 from model.estate import Estate, EstateFaults, S3Store, ShareStore, load_estate
 from model.journal import Journal
 from model.keys import RunKey
-from model.lease import Holder
+from model.lease import Holder, owner_in
 from model.night_risks import NightRisks
 from model.outcome import Problem, Stopped
 from model.records import HostFacts
@@ -161,14 +161,15 @@ class Run:
     def heed(self, error: BaseException) -> None:
         """Note it where ``error`` says that another run has taken the estate over: a host has refused our fence."""
         if isinstance(error, ScriptFailed) and error.id.startswith(_FENCE_TOO_LOW) and not self.lease_lost:
-            self.lose_lease(error.message)
+            self.lose_lease(owner_in(error.message))
 
     @contextmanager
     def acting(self) -> Iterator[None]:
         """Around what a task does: ``end_work`` waits for it. Raises Stopped once the run's own work is to end."""
         with self._turn:
             if self.stop.is_set():
-                raise Stopped.because("interruption", self.lease_lost or "not begun: the run was told to end")
+                why = f"{self.lease_lost} has taken over" if self.lease_lost else "the run was told to end"
+                raise Stopped.because("interruption", f"not begun: {why}")
             self._acting += 1
         try:
             yield

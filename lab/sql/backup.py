@@ -119,15 +119,16 @@ def _write(engine: Engine, job: _Job, out: Output) -> None:
     if full is not None:
         room = int(full.get("room", len(head) + sum(map(len, pages)) * 0.45))
         _fill(host, job.device, room)
-    seconds = entry.spec.backup_seconds if entry.spec.backup_seconds is not None else instance.durations.backup
+    usual = entry.spec.backup_seconds if entry.spec.backup_seconds is not None else instance.durations.backup
     slow = host.faults.strike("backup.slow", entry.name)
-    seconds = float(slow.get("seconds", seconds * 10)) if slow is not None else seconds
+    slowly = float(slow.get("seconds", usual * 10)) if slow is not None else usual
     steps, stats = 20, int(engine.value(job.options.get("STATS")) or 0)
     told = 0
     with job.path.open("ab" if append else "wb") as file:
         _put(engine, job, file, head, room)
         for step, share in enumerate(_shares(pages, steps), 1):
-            out.wait(seconds / steps)
+            # Once what slows it is withdrawn, the rest goes at its usual pace.
+            out.wait((slowly if host.faults.lasts("backup.slow", entry.name) else usual) / steps)
             _put(engine, job, file, b"".join(share), room)
             percent = step * 100 // steps
             if session.request:

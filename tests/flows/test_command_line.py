@@ -17,8 +17,11 @@ from typing import Any
 
 import httpx
 import pytest
+from warm import Warm
 
 from lab.spec import PRESETS
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SIX_FAULTS = r"""
 estate: acme-billing
@@ -37,8 +40,8 @@ checks: [{http: AdminPortal}]
 """
 
 
-def billpatch(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it as a user does, with its output going into a pipe."""
+def as_a_user(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run billpatch as a user does, with its output going into a pipe."""
     command = [sys.executable, "-m", "billpatch", *arguments]
     done = subprocess.run(
         command,
@@ -49,9 +52,27 @@ def billpatch(*arguments: str, environment: dict[str, str] | None = None) -> sub
         check=False,
         timeout=180,
     )
+    return readable(done)
+
+
+def readable(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Whatever was wrong, nobody is shown a traceback, and no colours where there is no terminal."""
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     assert "\x1b" not in done.stdout + done.stderr, "colours belong on a terminal"
     return done
+
+
+@pytest.fixture
+def billpatch(warm: Warm, tmp_path: Path) -> Run:
+    """The same, without what it takes to import Prefect; so Prefect, which is there before, says its own on stderr."""
+
+    def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        out, errors = tmp_path / "stdout", tmp_path / "stderr"
+        child = warm.run(["billpatch", *arguments], {**os.environ, **(environment or {})}, out, errors=errors)
+        code = child.wait(180)
+        return readable(subprocess.CompletedProcess(arguments, code, out.read_text("utf-8"), errors.read_text("utf-8")))
+
+    return run
 
 
 @pytest.fixture
@@ -66,13 +87,13 @@ def over_prefect(prefect_harness: dict[str, str], monkeypatch: pytest.MonkeyPatc
 
 def test_the_help_fits_and_tells_the_exit_codes() -> None:
     """Every command has a whole sentence in 80 columns."""
-    done = billpatch("--help", environment={"COLUMNS": "80"})
+    done = as_a_user("--help", environment={"COLUMNS": "80"})
     assert done.returncode == 0
     assert "..." not in done.stdout.replace("[ARGS]...", "")
     assert max(map(len, done.stdout.splitlines())) <= 80
     for command in ("check", "plan", "download", "patch", "recover", "lab", "demo", "ui"):
         assert f"\n  {command} " in done.stdout
-        assert billpatch(command, "--help").returncode == 0
+        assert as_a_user(command, "--help").returncode == 0
     assert "3 portals stay closed" in " ".join(done.stdout.split())
 
 
@@ -88,13 +109,13 @@ def test_the_help_fits_and_tells_the_exit_codes() -> None:
 )
 def test_a_wrong_command_line_is_told(arguments: list[str], told: str) -> None:
     """With exit code 2, and what would be right."""
-    done = billpatch(*arguments)
+    done = as_a_user(*arguments)
     assert done.returncode == 2
     assert told in done.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
-def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path) -> None:
+def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path, billpatch: Run) -> None:
     """Six faults are six lines, at once, without a Prefect server and without asking any host."""
     file = tmp_path / "acme.yaml"
     file.write_text(SIX_FAULTS, encoding="utf-8")
@@ -112,7 +133,7 @@ def test_every_fault_of_a_file_has_its_line(command: str, tmp_path: Path) -> Non
     ]
 
 
-def test_faults_are_data_for_a_program(tmp_path: Path) -> None:
+def test_faults_are_data_for_a_program(tmp_path: Path, billpatch: Run) -> None:
     """With --json they stand on stdout."""
     file = tmp_path / "acme.yaml"
     file.write_text(SIX_FAULTS, encoding="utf-8")
@@ -122,7 +143,7 @@ def test_faults_are_data_for_a_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "download", "patch", "recover"])
-def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path) -> None:
+def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path, billpatch: Run) -> None:
     """With the estates that are known."""
     (tmp_path / "acme-billing.yaml").touch()
     known = billpatch(command, "acme", environment={"PREFECT_API_URL": "", "BILLPATCH_ESTATES": str(tmp_path)})
@@ -131,7 +152,7 @@ def test_an_estate_that_nobody_knows_is_named(command: str, tmp_path: Path) -> N
     assert "estates there: acme-billing" in known.stderr
 
 
-def test_where_no_estate_is_known_it_is_told_what_to_set() -> None:
+def test_where_no_estate_is_known_it_is_told_what_to_set(billpatch: Run) -> None:
     """A file, a folder, or Prefect's API."""
     nowhere = billpatch("check", "acme", environment={"PREFECT_API_URL": "", "BILLPATCH_ESTATES": ""})
     assert nowhere.returncode == 2
@@ -144,7 +165,7 @@ def test_a_prefect_server_that_is_away_is_told_in_seconds(tmp_path: Path) -> Non
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/api"
         started = time.monotonic()
-        done = billpatch("patch", "acme", environment={"PREFECT_API_URL": url, "BILLPATCH_ESTATES": str(tmp_path)})
+        done = as_a_user("patch", "acme", environment={"PREFECT_API_URL": url, "BILLPATCH_ESTATES": str(tmp_path)})
     assert done.returncode == 1
     assert f"Prefect's API at {url} does not answer. Start its server" in done.stderr
     assert time.monotonic() - started < 30
@@ -156,16 +177,16 @@ def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = billpatch("ui", "--port", str(port), environment={"BILLPATCH_STATE": str(tmp_path / "ui")})
+        done = as_a_user("ui", "--port", str(port), environment={"BILLPATCH_STATE": str(tmp_path / "ui")})
     assert done.returncode == 1
     assert f"Port {port} cannot be used for the Prefect UI: Address already in use." in done.stderr
     (tmp_path / "mine" / "lab").mkdir(parents=True)
     (tmp_path / "mine" / "lab" / "thesis.txt").touch()
-    done = billpatch("lab", "--dir", str(tmp_path / "mine"))
+    done = as_a_user("lab", "--dir", str(tmp_path / "mine"))
     assert done.returncode == 1
     assert "lab is not empty, and no lab has left it so" in done.stderr
     assert (tmp_path / "mine" / "lab" / "thesis.txt").exists()
-    done = billpatch("lab", "--dir", str(tmp_path / "new"), "--fault", "backup.slo on EngageIP")
+    done = as_a_user("lab", "--dir", str(tmp_path / "new"), "--fault", "backup.slo on EngageIP")
     assert done.returncode == 1
     assert "there is no fault backup.slo; did you mean backup.slow" in done.stderr
 
@@ -193,11 +214,11 @@ def test_a_fault_of_the_command_line_strikes(tmp_path: Path) -> None:
 @pytest.mark.night
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("over_prefect")
-def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., Any]) -> None:
+def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., Any], billpatch: Run) -> None:
     """check, plan and a dry run leave no effect in the audit trail; after a night the plan knows how old its scans are."""
     lab = start_lab()
     before = lab.audit()
-    checked = billpatch("check", "acme-billing", "--no-canary")
+    checked = as_a_user("check", "acme-billing", "--no-canary")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout == "acme-billing: 2 hosts, everything answers, nothing speaks against patching.\n"
     planned = billpatch("plan", lab.estate)
@@ -213,7 +234,7 @@ def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., A
     assert re.search(r"^ +\d+\. sql01: SQL Server 2019 CU32 \(build 15\.0\.4430\.1\)", dry.stdout, re.MULTILINE)
     assert lab.audit() == before
 
-    done = billpatch("patch", "acme-billing", "--json")
+    done = as_a_user("patch", "acme-billing", "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["verdict"]) == (0, "succeeded")
     assert "restart     web01: ready" in done.stderr
@@ -229,7 +250,7 @@ def test_looking_touches_nothing_and_patching_reports(start_lab: Callable[..., A
 
 @pytest.mark.night
 @pytest.mark.usefixtures("over_prefect")
-def test_what_is_wrong_outside_is_told(start_lab: Callable[..., Any]) -> None:
+def test_what_is_wrong_outside_is_told(start_lab: Callable[..., Any], billpatch: Run) -> None:
     """Missing credentials, refused ones, and hosts that do not answer: each by name, all at once."""
     lab = start_lab()
     without = billpatch("check", lab.estate, environment={"BILLPATCH_CREDENTIALS": ""})
@@ -276,7 +297,7 @@ def test_ctrl_c_brings_the_estate_back(start_lab: Callable[..., Any]) -> None:
 def test_the_demo_shows_a_night_and_leaves_nothing_running(tmp_path: Path) -> None:
     """One command: lab, server, night, report, within two minutes; afterwards no process of it is left."""
     started = time.monotonic()
-    done = billpatch("demo", environment={"BILLPATCH_STATE": str(tmp_path), "COLUMNS": "160"})
+    done = as_a_user("demo", environment={"BILLPATCH_STATE": str(tmp_path), "COLUMNS": "160"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - started < 120
     assert "acme-billing: patched: 4 updates installed, every check passed, everything is up." in done.stdout
@@ -308,7 +329,7 @@ def test_the_ui_runs_what_its_form_starts(tmp_path: Path) -> None:
         asked = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
         steps = {each["name"] for each in httpx.post(f"{api}/task_runs/filter", json=asked).json()}
         assert {"restart web01", "back up database EngageIP of sql01", "check site Portal answers on web01"} <= steps
-        second = billpatch("lab", "--dir", str(tmp_path))
+        second = as_a_user("lab", "--dir", str(tmp_path))
         assert second.returncode == 1
         assert f"in use by process {ui.pid}" in second.stderr
         ui.send_signal(signal.SIGINT)

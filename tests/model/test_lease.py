@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from host_facts import host_facts
 
-from model.lease import holding
+from model.lease import holding, owner_in
 from model.records import HostFacts
 
 NOW = datetime(2026, 3, 15, 3, 0, tzinfo=UTC)
@@ -44,3 +44,14 @@ def test_the_newest_lease_counts(leases: dict[str, dict[str, Any] | None], holde
     for hosts in (list(leases), list(reversed(leases))):
         found = holding(facts(host, leases[host]) for host in hosts)
         assert (found.holder if found else None) == holder
+
+
+@pytest.mark.parametrize("owner", ["vm process 17 flow run 5b1e", "dead man's switch of WEB01"])
+def test_who_has_it_stands_in_a_refusal(owner: str) -> None:
+    """What a person is told is who, not how the host said it; what cannot be read is told as it is."""
+    refusal = (
+        f"Refused: this act carries fence 1, and the host's lease is at 2, held by {owner} for acme.CHG1.1. Another run has "
+        "taken over this estate: stop this one."
+    )
+    assert owner_in(refusal) == f"{owner} for acme.CHG1.1"
+    assert owner_in("Refused.") == "Refused."

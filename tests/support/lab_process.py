@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ class LabProcess:
         self._process = warm.run(command, os.environ, self._said, stdin=pipe)
         self._stdin = pipe.open("wb")
         self.folder = folder
+        self._read, self._trail = 0, list[dict[str, Any]]()
+        self._lock = threading.Lock()
         self.papers: dict[str, Any] = json.loads(self._first_line(time.monotonic() + patience))
 
     def _first_line(self, deadline: float) -> str:
@@ -33,8 +36,12 @@ class LabProcess:
 
     def trail(self) -> list[dict[str, Any]]:
         """The audit trail, oldest first, without a line that the lab is writing just now."""
-        whole, _, _ = Path(self.papers["audit"]).read_text(encoding="utf-8").rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        with self._lock, Path(self.papers["audit"]).open("rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+            self._read += len(whole + end)
+            self._trail += map(json.loads, whole.splitlines())
+            return [*self._trail]
 
     def stop(self) -> int:
         """Let go of it; its exit code."""

@@ -89,12 +89,13 @@ class Warm:
         log: Path,
         *,
         stdin: Path | None = None,
+        errors: Path | None = None,
     ) -> Child:
-        """``python -m`` of these arguments, its output in ``log``.
+        """``python -m`` of these arguments, its output in ``log``, that of errors too unless ``errors`` is given.
 
         ``stdin`` may be a named pipe: the program begins when somebody has opened its other end.
         """
-        files = {"stdin": str(stdin or os.devnull), "log": str(log)}
+        files = {"stdin": str(stdin or os.devnull), "log": str(log), "errors": str(errors or log)}
         return Child(self, self.ask(run=arguments, environment=dict(environment), **files))
 
     def ask(self, **order: Any) -> Any:
@@ -138,7 +139,8 @@ def compile_templates() -> None:
 def _become(order: dict[str, Any]) -> NoReturn:
     """Turn this fresh process into the program that was asked for."""
     stdin, log = os.open(order["stdin"], os.O_RDONLY), os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for descriptor, source in ((0, stdin), (1, log), (2, log)):
+    errors = log if order["errors"] == order["log"] else os.open(order["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor, source in ((0, stdin), (1, log), (2, errors)):
         os.dup2(source, descriptor)
     os.environ.clear()
     os.environ.update(order["environment"])
