@@ -244,9 +244,14 @@ SCHEMA = list(names_of_fields(Estate, set()))
 
 
 def changed(path: Path, change: Any) -> str:
-    """The document as YAML with ``change(container, key)`` done at ``path``."""
-    data = copy.deepcopy(DATA)
-    container = data
+    """The document as YAML with ``change(container, key)`` done at ``path``.
+
+    Other sections that may be absent are, unless they may refer to the place: what nobody asks about need not be read three
+    thousand times.
+    """
+    left = set() if path[0] in {"hosts", "sql"} else OPTIONAL - {path[0]}
+    data = {name: copy.deepcopy(section) for name, section in DATA.items() if name not in left}
+    container: Any = data
     for part in path[:-1]:
         container = container[part]
     change(container, path[-1])
