@@ -26,10 +26,13 @@ from blocks.web import WebError
 from blocks.winrm.errors import HostError
 from model.outcome import Problem, Stopped
 from tasks.jobs import JobFailed, OutcomeUnknown
+from tasks.prefect_log import say_failures_once
 from tasks.run import Run
 
 EXPECTED = (Stopped, JobFailed, OutcomeUnknown, HostError, SqlServerError, StoreError, WebError)
 """What servers do to us: told in one line. Anything else is a bug of ours, and keeps its traceback."""
+
+say_failures_once()
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -62,6 +62,12 @@ class Prefect:
         found: dict[str, Any] = self.get(f"/flow_runs/{run}")["state"]
         return found
 
+    def logs(self, run: str) -> list[dict[str, Any]]:
+        """The log of a flow run and of its tasks, as the UI shows it: level, name of the logger, message."""
+        of_run = {"flow_run_id": {"any_": [run]}}
+        found: list[dict[str, Any]] = self.post("/logs/filter", logs=of_run, limit=200, sort="TIMESTAMP_ASC")
+        return found
+
     def cancel(self, run: str) -> None:
         """What the Cancel button does."""
         self.post(f"/flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
