@@ -19,7 +19,7 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml deployments/setup
+$(STAMP): requirements.lock pyproject.toml deployments/setup deployments/install
 	@PYTHON=$(PYTHON) sh deployments/setup $(VENV)
 	@touch $(STAMP)
 

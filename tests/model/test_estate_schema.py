@@ -347,16 +347,16 @@ if os.environ.get("BILLPATCH_NIGHTS", "1") != "1":
 """In `make test` a third of them, other ones each day: each reads the whole document, and there are thousands."""
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=repr)
 @pytest.mark.parametrize("path", ALL, ids=written)
-def test_mistyped(path: Path, wrong: Any) -> None:
+def test_mistyped(path: Path) -> None:
     """A value of another type or form is refused at its place, unless it happens to be a right one."""
-    text = changed(path, lambda container, key: container.__setitem__(key, wrong))
-    if not faults(text):
-        assert happens_to_be_right(path, wrong), f"{written(path)} = {wrong!r} was taken"
-        return
-    # A word instead of another may be right where it stands, and wrong only where it is referred to.
-    assert_told(text, path, at=not isinstance(wrong, str))
+    for wrong in WRONG:
+        text = changed(path, lambda container, key, wrong=wrong: container.__setitem__(key, wrong))
+        if faults(text):
+            # A word instead of another may be right where it stands, and wrong only where it is referred to.
+            assert_told(text, path, at=not isinstance(wrong, str))
+        else:
+            assert happens_to_be_right(path, wrong), f"{written(path)} = {wrong!r} was taken"
 
 
 def happens_to_be_right(path: Path, wrong: Any) -> bool:
