@@ -192,7 +192,8 @@ class Work:
                 return
         except SqlError:
             pass  # the server went down between two statements: cut, like below
-        instance.host.event(f"{kind.event}.cut", number=number)
+        if not instance.host.clock.stopping.is_set():  # a lab that ends cuts nobody's work
+            instance.host.event(f"{kind.event}.cut", number=number)
 
     def _works(self, seconds: float, epoch: int) -> bool:
         """Spend ``seconds`` of lab time, or less in a hurry; False when the server was stopped meanwhile."""
