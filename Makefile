@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up what it needs first.
 PYTHON ?= python3
 # Of the whole nights over a lab `make test` runs one in so many, other ones each day; .ci/run runs all of them.
-export BILLPATCH_NIGHTS ?= 16
+export BILLPATCH_NIGHTS ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -272,7 +272,7 @@ def test_a_run_that_is_cancelled_in_its_backups_leaves_no_snapshot(nights: Night
     assert standing(nights.lab) == before
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_backups_are_taken_anew_where_billing_has_worked_since(nights: Nights) -> None:
     """The run is gone while web01 restarts, whose services bill until somebody repeats the run; nothing goes in twice."""
     assert nights.prefect is not None
@@ -292,7 +292,7 @@ def test_backups_are_taken_anew_where_billing_has_worked_since(nights: Nights) -
     assert all("/q2/" in path.replace("\\", "/") for path in again)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_backups_of_a_quiet_that_was_kept_are_gone_on_with(nights: Nights) -> None:
     """The run is gone while it sends them, nothing has worked since: who repeats it takes none a second time."""
     assert nights.prefect is not None
