@@ -15,10 +15,12 @@ from typing import Any
 import httpx
 import pytest
 from lab_process import LabProcess
+from night import Nights, Prefect
 from rehearsal import give, take
 from ruamel.yaml import YAML
 from screen import assert_explained
 from secret_search import secrets_of
+from warm import Warm
 
 from model.estate import load_estate
 from tasks.canary import rehearse
@@ -241,3 +243,18 @@ def run_flow(prefect_harness: dict[str, str]) -> Callable[..., Ran]:  # noqa: AR
         return Ran(seen.type.value, seen.message or "", report, str(run_id))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def prefect(prefect_harness: dict[str, str]) -> Prefect:
+    """The session's Prefect server, by its REST API."""
+    return Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
+
+
+@pytest.fixture
+def nights(start_lab: Callable[..., EmbeddedLab], prefect: Prefect, warm: Warm, tmp_path: Path) -> Iterator[Nights]:
+    """A lab, and processes over it as a worker starts them."""
+    (tmp_path / "nights").mkdir()
+    made = Nights(start_lab(), tmp_path / "nights", prefect, warm)
+    yield made
+    made.close()

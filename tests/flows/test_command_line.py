@@ -69,7 +69,10 @@ def billpatch(warm: Warm, tmp_path: Path) -> Run:
     def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         out, errors = tmp_path / "stdout", tmp_path / "stderr"
         child = warm.run(["billpatch", *arguments], {**os.environ, **(environment or {})}, out, errors=errors)
-        code = child.wait(180)
+        try:
+            code = child.wait(180)
+        finally:
+            child.kill()
         return readable(subprocess.CompletedProcess(arguments, code, out.read_text("utf-8"), errors.read_text("utf-8")))
 
     return run

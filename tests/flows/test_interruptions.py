@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from night import GRACE, Door, Event, Night, Nights, Prefect
 from standing import assert_released, snapshots, standing
-from warm import Warm
 
 from tasks.run import read_estate
 from tests.test_invariants import (
@@ -122,21 +120,6 @@ KINDS = {"cancel": cancel, "pause": pause, "kill": kill}
 LEFT = {"cancel": {"CANCELLING", "CRASHED"}, "pause": {"PAUSED"}, "kill": {"RUNNING"}}
 """Type of the state that the process leaves; a worker that has cancelled it writes Cancelled over that, as test_rescue
 sees. One that is killed says nothing any more."""
-
-
-@pytest.fixture(scope="session")
-def prefect(prefect_harness: dict[str, str]) -> Prefect:
-    """One Prefect server for all of them."""
-    return Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
-
-
-@pytest.fixture
-def nights(start_lab: Callable[..., Any], prefect: Prefect, warm: Warm, tmp_path: Path) -> Iterator[Nights]:
-    """A lab, and processes over it."""
-    (tmp_path / "nights").mkdir()
-    made = Nights(start_lab(), tmp_path / "nights", prefect, warm)
-    yield made
-    made.close()
 
 
 def customers_are_served(lab: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from night import Nights, Prefect
+from night import Nights
 from standing import PATCHING, assert_released, standing
 
 from flows.patch import patch_estate
@@ -23,15 +23,6 @@ from tasks.lease import take_over
 from tasks.run import open_run, this_machine
 
 pytestmark = pytest.mark.night
-
-
-@pytest.fixture
-def nights(start_lab: Callable[..., Any], prefect_harness: dict[str, str], tmp_path: Path) -> Iterator[Nights]:
-    (tmp_path / "nights").mkdir()
-    prefect = Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
-    made = Nights(start_lab(), tmp_path / "nights", prefect)
-    yield made
-    made.close()
 
 
 def lease(lab: Any, host: str) -> dict[str, Any]:

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-from night import Nights, Prefect
-from warm import Warm
+from night import Nights
 
 WARNING = 30
-
-
-@pytest.fixture
-def nights(
-    start_lab: Callable[..., Any], prefect_harness: dict[str, str], warm: Warm, tmp_path: Path
-) -> Iterator[Nights]:
-    """A lab, and processes over it as a worker starts them."""
-    (tmp_path / "nights").mkdir()
-    prefect = Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
-    made = Nights(start_lab(), tmp_path / "nights", prefect, warm)
-    yield made
-    made.close()
 
 
 def test_a_failure_is_told_once_and_last(nights: Nights) -> None:

@@ -101,15 +101,6 @@ class Worker:
 
 
 @pytest.fixture
-def nights(start_lab: Callable[..., Any], prefect_harness: dict[str, str], tmp_path: Path) -> Iterator[Nights]:
-    (tmp_path / "nights").mkdir()
-    prefect = Prefect(prefect_harness["url"], Path(prefect_harness["home"]))
-    made = Nights(start_lab(), tmp_path / "nights", prefect)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def worker(nights: Nights) -> Iterator[Worker]:
     assert nights.prefect is not None
     made = Worker(nights.prefect, nights.environment(), nights.folder / "worker.log")

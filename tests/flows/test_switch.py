@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from night import Night, Nights, Prefect
+from night import Night, Nights
 from ruamel.yaml import YAML
 from standing import assert_released
-from warm import Warm
 
 from tasks.run import read_estate
 from tests.test_invariants import assert_closed_while_patching, assert_nothing_installed_twice, installed
@@ -24,19 +22,14 @@ AFTER = "8s"
 
 
 @pytest.fixture
-def nights(start_lab: Callable[..., Any], prefect_harness: dict[str, str], tmp_path: Path) -> Iterator[Nights]:
+def nights(nights: Nights) -> Nights:
     """Processes over a lab whose hosts restore service after a few seconds without a run."""
-    lab = start_lab()
-    yaml = YAML()
-    document = yaml.load(Path(lab.estate))
+    yaml, estate = YAML(), Path(nights.lab.estate)
+    document = yaml.load(estate)
     document["quiet"]["restore_after"] = AFTER
-    with Path(lab.estate).open("w", encoding="utf-8") as out:
+    with estate.open("w", encoding="utf-8") as out:
         yaml.dump(document, out)
-    (tmp_path / "nights").mkdir()
-    with Warm() as warm:
-        made = Nights(lab, tmp_path / "nights", Prefect(prefect_harness["url"], Path(prefect_harness["home"])), warm)
-        yield made
-        made.close()
+    return nights
 
 
 def statuses(lab: Any) -> list[int]:

@@ -63,10 +63,10 @@ class Prefect:
         return found
 
     def logs(self, run: str) -> list[dict[str, Any]]:
-        """The log of a flow run and of its tasks, as the UI shows it: level, name of the logger, message."""
+        """The last 200 lines in the log of a flow run and of its tasks, oldest first: level, name of the logger, message."""
         of_run = {"flow_run_id": {"any_": [run]}}
-        found: list[dict[str, Any]] = self.post("/logs/filter", logs=of_run, limit=200, sort="TIMESTAMP_ASC")
-        return found
+        found: list[dict[str, Any]] = self.post("/logs/filter", logs=of_run, limit=200, sort="TIMESTAMP_DESC")
+        return found[::-1]
 
     def cancel(self, run: str) -> None:
         """What the Cancel button does."""
